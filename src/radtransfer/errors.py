@@ -1,0 +1,82 @@
+"""Errors that are messages to a person: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class RadtransferError(Exception):
+    """Base of every error the command line reports in one line.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and where.
+    hint : str, optional
+        What to do about it; appended to the message.
+
+    Attributes
+    ----------
+    exit_status : int
+        Exit status of the command line: 2 for wrong input, 1 for a failure while running.
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{message} ({hint})" if hint else message)
+
+
+class InputError(RadtransferError, ValueError):
+    """A parameter, file or table that the caller can correct."""
+
+    exit_status = 2
+
+
+class DataError(RadtransferError):
+    """Data that are absent, damaged or not what their manifest entry says."""
+
+
+class LeakageError(DataError, ValueError):
+    """A patient, duplicate group or image that would stand in two parts of a split."""
+
+
+class WeightsError(RadtransferError):
+    """Pretrained weights that are damaged or do not fit their network."""
+
+
+class RunError(RadtransferError):
+    """A training run that could not be completed."""
+
+
+class StepError(RadtransferError):
+    """A notebook of the study that failed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Error for a name that does not exist, with the nearest one that does.
+
+    Parameters
+    ----------
+    kind : str
+        What the name should name, for instance ``"profile"``.
+    name : str
+        The name as given.
+    known : iterable of str
+        Valid names.
+
+    Returns
+    -------
+    InputError
+        To be raised by the caller.
+    """
+    valid = sorted(known)
+    near = get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(valid)}"
+    return InputError(f"unknown {kind} {name!r}", hint=hint)

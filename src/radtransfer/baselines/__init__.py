@@ -1,1 +1,1 @@
-
+"""Traditional image processing with classical learners, and the shortcut baselines beside them."""

@@ -1,1 +1,1 @@
-
+"""Diagnostic performance from prediction tables."""

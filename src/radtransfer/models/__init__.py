@@ -1,1 +1,1 @@
-
+"""Backbones, their pretrained weights and the heads put on them."""

@@ -1,1 +1,1 @@
-
+"""Numbers, tables and figures on their way into the book."""

@@ -1,1 +1,1 @@
-
+"""Statistics of diagnostic accuracy; uses numpy, scipy and statsmodels only."""

@@ -1,1 +1,1 @@
-
+"""The driver: profiles, execution of notebooks, publishing, the book."""

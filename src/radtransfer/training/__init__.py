@@ -1,1 +1,1 @@
-
+"""Training runs: augmentation, stored activations, fitting, records."""

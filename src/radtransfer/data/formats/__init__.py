@@ -1,1 +1,1 @@
-
+"""Dataset layouts, one module each, with the same contract."""

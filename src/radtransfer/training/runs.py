@@ -1,0 +1,501 @@
+"""Runs: what was trained (``RunSpec``), what came of it (``RunRecord``), where it lies (``RunStore``).
+
+A run is named by the content hash of its spec, so that one that exists is never trained again and
+two drivers agree on its name without talking to each other. Nothing here imports Keras: analyses
+read prediction tables through this module alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from radtransfer import paths
+from radtransfer.atomic import atomic_folder, write_json, write_text
+from radtransfer.errors import InputError, RunError, unknown_name
+from radtransfer.hashing import sha256_file, sha256_json
+
+Regime = Literal["scratch", "frozen", "finetuned"]
+WeightsKind = Literal["imagenet", "random", "none"]
+
+PREDICTION_COLUMNS = (
+    "model",
+    "task",
+    "image_id",
+    "patient_id",
+    "fold",
+    "part",
+    "label",
+    "score",
+    "weights",
+    "run",
+)
+"""Columns of every predictions table, in order; ``part`` is ``"validation"`` or ``"test"``."""
+
+CHECKSUMS = "SHA256SUMS"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSpec(_Frozen):
+    """A backbone and how much of it is trained.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model in every table: ``"vgg16_frozen"``.
+    backbone : str
+        Key of :data:`radtransfer.models.registry.BACKBONES`.
+    regime : {"scratch", "frozen", "finetuned"}
+        ``scratch`` starts from random weights and trains everything, ``frozen`` trains the head
+        only, ``finetuned`` trains the head and then the last blocks at a lower rate.
+    trainable_blocks : int
+        Blocks counted from the output that are trained, 0 for ``frozen``. Ignored by ``scratch``,
+        which trains all.
+    """
+
+    name: str
+    backbone: str
+    regime: Regime
+    trainable_blocks: int = Field(default=0, ge=0)
+
+
+NETWORKS: dict[str, NetworkSpec] = {
+    spec.name: spec
+    for spec in (
+        NetworkSpec(name="custom_cnn_scratch", backbone="custom_cnn", regime="scratch"),
+        NetworkSpec(name="vgg16_frozen", backbone="vgg16", regime="frozen"),
+        NetworkSpec(name="vgg16_finetuned", backbone="vgg16", regime="finetuned", trainable_blocks=1),
+        NetworkSpec(name="efficientnet_lite0_frozen", backbone="efficientnet_lite0", regime="frozen"),
+        NetworkSpec(
+            name="efficientnet_lite0_finetuned",
+            backbone="efficientnet_lite0",
+            regime="finetuned",
+            trainable_blocks=2,
+        ),
+        NetworkSpec(name="mobilenet_frozen", backbone="mobilenet", regime="frozen"),
+        NetworkSpec(name="mobilenet_finetuned", backbone="mobilenet", regime="finetuned", trainable_blocks=2),
+    )
+}
+"""Networks of the study by name."""
+
+
+def network(name: str) -> NetworkSpec:
+    """Network of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none; names the nearest.
+    """
+    if name not in NETWORKS:
+        raise unknown_name("network", name, NETWORKS)
+    return NETWORKS[name]
+
+
+class TrainingOptions(_Frozen):
+    """Everything about training that a profile may change.
+
+    Attributes
+    ----------
+    input_size : int
+        Side of the square network input, px.
+    views : int
+        Stored augmented views of each training image beside the unchanged one; 0 is no
+        augmentation.
+    rotation_degrees, zoom, shift : float
+        Half-widths of the uniform distributions that views are drawn from: rotation in degrees,
+        zoom and translation as fractions of the side.
+    horizontal_flip : bool
+        Mirror half of the views. Off by default: a mirrored chest has its heart on the right.
+    head_units : tuple of int
+        Widths of the dense ReLU layers between pooling and softmax.
+    dropout : float
+        Dropout rate after each dense layer.
+    learning_rate : float
+        Adam's first rate for the head and for training from scratch.
+    finetune_learning_rate : float
+        Adam's first rate once pretrained blocks are trained.
+    epochs, patience : int
+        At most so many epochs; stop when the validation loss has not fallen for so many.
+    batch_size : int
+        Images a step.
+    validation_fraction : float
+        Share of the training patients kept for early stopping and thresholds.
+    seed : int
+        Seed of everything random: weights, views, order, dropout, validation patients.
+    """
+
+    input_size: int = Field(default=224, ge=16)
+    views: int = Field(default=4, ge=0, le=64)
+    rotation_degrees: float = Field(default=10.0, ge=0, le=180)
+    zoom: float = Field(default=0.1, ge=0, lt=1)
+    shift: float = Field(default=0.05, ge=0, lt=1)
+    horizontal_flip: bool = False
+    head_units: tuple[int, ...] = (256, 64)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    finetune_learning_rate: float = Field(default=3e-5, gt=0)
+    epochs: int = Field(default=50, ge=1)
+    patience: int = Field(default=5, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class RunSpec(_Frozen):
+    """Everything that changes a run's result; its hash is the run's name.
+
+    Attributes
+    ----------
+    recipe : int
+        Version of the code that makes the result; raised when a change of code changes results,
+        so that records of the old code are not taken for new ones.
+    kind : {"network", "baseline"}
+    model, task : str
+    dataset_digest, folds_digest : str
+        Content of the curated dataset and of its folds.
+    fold : int
+        Fold that is the test part.
+    weights : {"imagenet", "random", "none"}
+        What the network started from. ``random`` means pretrained weights were wanted and could
+        not be had; ``none`` that none were wanted.
+    weights_digest : str
+        Tensor digest of pretrained weights, empty without.
+    options : dict
+        Further settings, as JSON values.
+    seed : int
+    """
+
+    recipe: int
+    kind: Literal["network", "baseline"]
+    model: str
+    task: str
+    dataset_digest: str
+    folds_digest: str
+    fold: int = Field(ge=0)
+    weights: WeightsKind = "none"
+    weights_digest: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(ge=0)
+
+    @cached_property
+    def hash(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return sha256_json(self.model_dump(mode="json"))[:16]
+
+
+def predictions_frame(
+    spec: RunSpec,
+    *,
+    image_ids: Sequence[str],
+    patient_ids: Sequence[str],
+    part: str | Sequence[str],
+    labels: ArrayLike,
+    scores: ArrayLike,
+) -> pd.DataFrame:
+    """Predictions table of one run, checked.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        Gives the columns that are constant in a run.
+    image_ids, patient_ids : sequence of str, length n
+    part : {"validation", "test"} or a sequence of them, length n
+    labels : array-like of {0, 1}, shape (n,)
+    scores : array-like of float, shape (n,)
+        Higher means class 1 is more likely.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`PREDICTION_COLUMNS`.
+
+    Raises
+    ------
+    RunError
+        If a score is not finite, a label is not 0 or 1, or an image has two scores in a part.
+    """
+    frame = pd.DataFrame(
+        {
+            "model": spec.model,
+            "task": spec.task,
+            "image_id": np.asarray(image_ids, dtype=object),
+            "patient_id": np.asarray(patient_ids, dtype=object),
+            "fold": spec.fold,
+            "part": part if isinstance(part, str) else np.asarray(part, dtype=object),
+            "label": np.asarray(labels, dtype=np.int64),
+            "score": np.asarray(scores, dtype=np.float64),
+            "weights": spec.weights,
+            "run": spec.hash,
+        },
+        columns=list(PREDICTION_COLUMNS),
+    )
+    _check_predictions(frame, spec)
+    return frame
+
+
+def _check_predictions(frame: pd.DataFrame, spec: RunSpec) -> None:
+    where = f"run {spec.hash} ({spec.model}, fold {spec.fold})"
+    if tuple(frame.columns) != PREDICTION_COLUMNS:
+        raise RunError(f"{where}: predictions have columns {list(frame.columns)}")
+    if frame.empty:
+        raise RunError(f"{where}: predictions are empty")
+    bad = frame.loc[~np.isfinite(frame["score"].to_numpy(dtype=np.float64)), "image_id"]
+    if len(bad):
+        raise RunError(f"{where}: {len(bad)} scores are not finite, first for image {bad.iloc[0]}")
+    if not frame["label"].isin((0, 1)).all() or not frame["part"].isin(("validation", "test")).all():
+        raise RunError(f"{where}: labels must be 0 or 1 and parts validation or test")
+    twice = frame.loc[frame.duplicated(["image_id", "part"]), "image_id"]
+    if len(twice):
+        raise RunError(f"{where}: image {twice.iloc[0]} has two scores in one part")
+    if set(frame["run"]) != {spec.hash}:
+        raise RunError(f"{where}: predictions name another run")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run: a folder whose files were all checked when it was loaded.
+
+    Attributes
+    ----------
+    folder : Path
+    spec : RunSpec
+    metrics, timings : dict of str to float
+        ``timings`` are seconds where the key ends in ``_s``, counts otherwise.
+    environment : dict
+        Versions, threads, device, and where the weights came from.
+    history : tuple of dict
+        One entry an epoch.
+    """
+
+    folder: Path
+    spec: RunSpec
+    metrics: dict[str, float]
+    timings: dict[str, float]
+    environment: dict[str, Any]
+    history: tuple[dict[str, Any], ...]
+
+    def predictions(self) -> pd.DataFrame:
+        """Predictions table with columns :data:`PREDICTION_COLUMNS`."""
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Trained weights by name; empty if the run kept none. Never unpickles."""
+        file = self.folder / "weights.npz"
+        if not file.is_file():
+            return {}
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+class RunStore:
+    """Folder of run records, one sub-folder a run, named by the spec's hash.
+
+    Parameters
+    ----------
+    root : Path, optional
+        Defaults to :func:`radtransfer.paths.runs_dir`.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = paths.runs_dir() if root is None else Path(root)
+
+    def folder(self, spec: RunSpec) -> Path:
+        """Where the record of a spec lies or will lie."""
+        return self.root / spec.hash
+
+    def state_folder(self, spec: RunSpec) -> Path:
+        """Where an unfinished run keeps what it needs to resume; removed by :meth:`write`."""
+        return self.root / f"{spec.hash}.state"
+
+    def has(self, spec: RunSpec) -> bool:
+        """Whether the run is finished."""
+        return self.folder(spec).is_dir()
+
+    @contextmanager
+    def claim(self, spec: RunSpec) -> Iterator[None]:
+        """Hold the run against other processes; waits for one that has it."""
+        locks = self.root / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{spec.hash}.lock"):
+            yield
+
+    def load(self, spec: RunSpec) -> RunRecord:
+        """Record of a finished run, every file checked.
+
+        Raises
+        ------
+        RunError
+            If the run is not there, or a file of it is missing or altered.
+        """
+        record = self.open(self.folder(spec))
+        if record.spec.hash != spec.hash:
+            raise RunError(f"{record.folder} holds another run", hint="delete that folder and run again")
+        return record
+
+    @staticmethod
+    def open(folder: Path) -> RunRecord:
+        """Record that lies in a folder, every file checked.
+
+        Raises
+        ------
+        RunError
+            As :meth:`load`.
+        """
+        sums = folder / CHECKSUMS
+        if not sums.is_file():
+            raise RunError(f"no run record in {folder}", hint="train it first, or delete what is left there")
+        for line in sums.read_text(encoding="utf-8").splitlines():
+            expected, name = line.split("  ", 1)
+            file = folder / name
+            if not file.is_file() or sha256_file(file) != expected:
+                state = "altered" if file.is_file() else "missing"
+                raise RunError(
+                    f"run record {folder.name} is damaged: {file} is {state}",
+                    hint=f"delete {folder} and run again",
+                )
+        stored = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        return RunRecord(
+            folder=folder,
+            spec=RunSpec.model_validate(stored["spec"]),
+            metrics=stored["metrics"],
+            timings=stored["timings"],
+            environment=stored["environment"],
+            history=tuple(stored["history"]),
+        )
+
+    def write(
+        self,
+        spec: RunSpec,
+        predictions: pd.DataFrame,
+        *,
+        history: Sequence[Mapping[str, Any]] = (),
+        metrics: Mapping[str, float] | None = None,
+        timings: Mapping[str, float] | None = None,
+        environment: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+    ) -> RunRecord:
+        """Write a finished run atomically and drop its resume state.
+
+        Parameters
+        ----------
+        spec : RunSpec
+        predictions : DataFrame
+            As :func:`predictions_frame` makes it.
+        history : sequence of dict
+            One entry an epoch, JSON values.
+        metrics, timings : dict of str to float, optional
+        environment : dict, optional
+            JSON values; :func:`software_environment` if not given.
+        arrays : dict of str to array, optional
+            Trained weights to keep.
+
+        Returns
+        -------
+        RunRecord
+
+        Raises
+        ------
+        RunError
+            If the predictions are not those of one run.
+        """
+        _check_predictions(predictions, spec)
+        target = self.folder(spec)
+        with atomic_folder(target) as folder:
+            predictions.to_parquet(folder / "predictions.parquet", index=False)
+            write_json(
+                folder / "record.json",
+                {
+                    "spec": spec.model_dump(mode="json"),
+                    "metrics": {name: float(value) for name, value in (metrics or {}).items()},
+                    "timings": {name: float(value) for name, value in (timings or {}).items()},
+                    "environment": dict(software_environment() if environment is None else environment),
+                    "history": [dict(epoch) for epoch in history],
+                },
+            )
+            if arrays:
+                np.savez(folder / "weights.npz", allow_pickle=False, **dict(arrays))
+            names = sorted(file.name for file in folder.iterdir())
+            lines = [f"{sha256_file(folder / name)}  {name}\n" for name in names]
+            write_text(folder / CHECKSUMS, "".join(lines))
+        shutil.rmtree(self.state_folder(spec), ignore_errors=True)
+        return self.load(spec)
+
+
+def predictions_of(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """Predictions of many runs in one table.
+
+    Parameters
+    ----------
+    records : iterable of RunRecord
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`PREDICTION_COLUMNS`.
+
+    Raises
+    ------
+    InputError
+        If there is no record, or an image has two scores for one (model, task, part, fold): two
+        runs of one model with different options, for instance.
+    """
+    tables = [record.predictions() for record in records]
+    if not tables:
+        raise InputError("no run records to take predictions from")
+    table = pd.concat(tables, ignore_index=True)
+    twice = table[table.duplicated(["model", "task", "image_id", "part", "fold"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise InputError(
+            f"image {row['image_id']} has two scores of {row['model']} in the {row['part']} part of "
+            f"fold {row['fold']}",
+            hint="the records hold two runs of one model; pass one of them",
+        )
+    return table
+
+
+def software_environment(*packages: str) -> dict[str, Any]:
+    """What a result's last digits may depend on besides its spec.
+
+    Parameters
+    ----------
+    *packages : str
+        Distributions whose versions are wanted beside numpy, pandas and scikit-learn.
+
+    Returns
+    -------
+    dict
+        JSON values: python, platform, machine, cores, versions. No name of host or user.
+    """
+    versions = {}
+    for package in ("numpy", "pandas", "scikit-learn", *packages):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": versions,
+    }

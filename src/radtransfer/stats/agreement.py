@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa as _sm_cohens_kappa
 
+from radtransfer.stats.clusters import cluster_index
 from radtransfer.stats.result import Estimate
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -254,24 +255,12 @@ def cohen_kappa(
     if cluster is None:
         return result
     codes, _ = _encode(np.stack([np.asarray(rater_a, object), np.asarray(rater_b, object)], axis=1), labels)
-    membership, n_clusters = _clusters(cluster, len(codes))
+    membership, n_clusters = cluster_index(cluster, len(codes))
     tables = np.zeros((n_clusters, *table.shape))
     np.add.at(tables, (membership, codes[:, 0], codes[:, 1]), 1)
     return _jackknifed(
         result, _kappa_of_tables(table.astype(float) - tables, weights), bounds=(-1, 1), units="clusters"
     )
-
-
-def _clusters(cluster: ArrayLike, n: int) -> tuple[IntArray, int]:
-    labels = np.asarray(cluster, dtype=object)
-    if labels.shape != (n,):
-        raise ValueError(f"cluster has shape {labels.shape}, not ({n},)")
-    if any(_missing(value) for value in labels):
-        raise ValueError("a cluster label is missing")
-    names, membership = np.unique(labels.astype(str), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError("all subjects are in one cluster: no variance between clusters can be estimated")
-    return membership.astype(np.int64), len(names)
 
 
 def _jackknifed(
@@ -425,7 +414,7 @@ def _clustered(
         raise ValueError(f"cluster has shape {labels.shape}, not ({len(table)},)")
     rated = table.sum(axis=1) > 0
     table, labels = table[rated], labels[rated]
-    membership, n_clusters = _clusters(labels, len(table))
+    membership, n_clusters = cluster_index(labels, len(table))
     left_out = np.array([refit(table[membership != c], result.level).estimate for c in range(n_clusters)])
     return _jackknifed(result, left_out, bounds=(-1, 1), units="clusters")
 

@@ -67,7 +67,7 @@ def error_covariance(
     if covariance == "delong":
         return _delong(study)
     mean = metric.of(study).ravel()
-    return cast(FloatArray, np.outer(mean, mean) - unshared_products(*pair_sums(study)))
+    return np.asarray(np.outer(mean, mean) - unshared_products(*pair_sums(study)))
 
 
 def _groups(values: FloatArray) -> FloatArray:

@@ -1,0 +1,122 @@
+"""The command ``radtransfer``.
+
+Commands import what they need when they are called: start-up stays quick and never loads
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from radtransfer import __version__
+from radtransfer.errors import RadtransferError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Does transfer learning make convolutional networks better diagnosticians in radiology?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ProfileOption = Annotated[str, typer.Option(help="Name of a file in profiles/.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run what is up to date, too.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"radtransfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    # no docstring: it would replace the help text above. `debug` is taken out by `main`.
+    del debug, version
+
+
+@app.command()
+def run(
+    profile: ProfileOption = "quick",
+    only: Annotated[str | None, typer.Option(help="Number or name of the one notebook to run.")] = None,
+    force: ForceOption = False,
+) -> None:
+    """Execute the study's notebooks in order; those whose result stands are skipped."""
+    from radtransfer.study.driver import run_study
+
+    run_study(profile, only=only, force=force)
+
+
+@app.command()
+def book(
+    profile: Annotated[
+        str | None, typer.Option(help="Profile that ran; the published results without.")
+    ] = None,
+) -> None:
+    """Render the book; nothing is executed."""
+    from radtransfer.study.bookbuild import build_book
+
+    typer.echo(f"book: {build_book(profile)}")
+
+
+def _forward(name: str, arguments: list[str]) -> None:
+    module = importlib.import_module(f"radtransfer.{name}.commands")
+    module.app(args=arguments, prog_name=f"radtransfer {name}")
+
+
+# sub-commands parse their own arguments, so that they are imported only when they are called
+FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command("data", context_settings=FORWARD)
+def _data(context: typer.Context) -> None:
+    """List, fetch, verify and describe datasets."""
+    _forward("data", context.args)
+
+
+@app.command("stats", context_settings=FORWARD)
+def _stats(context: typer.Context) -> None:
+    """Statistics of diagnostic accuracy for your own tables."""
+    _forward("stats", context.args)
+
+
+def main() -> None:
+    """Run the command line; an error is one line on standard error."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        app(args=[argument for argument in arguments if argument != "--debug"], prog_name="radtransfer")
+    except RadtransferError as error:
+        _fail(error, str(error), debug=debug, status=error.exit_status)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            _fail(stop, "interrupted; the next call goes on where this one stopped", status=INTERRUPTED)
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = f"the disk is full: {error} (free some space or set RADTRANSFER_WORK)"
+        else:
+            message = f"{type(error).__name__}: {error} (--debug shows where)"
+        _fail(error, message, debug=debug)
+
+
+def _fail(error: BaseException, message: str, *, debug: bool = False, status: int = 1) -> NoReturn:
+    if debug:
+        traceback.print_exception(error)
+    print(f"radtransfer: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

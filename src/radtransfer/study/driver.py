@@ -1,0 +1,441 @@
+"""The driver: runs a profile's notebooks in order, and only those whose result would change.
+
+Everything is checked before anything runs. A step's old record is removed before it starts and its
+new notebook moves into place when it is complete, so that whatever interrupts a run, nothing
+half-written is read and the next call goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from radtransfer import errors, paths
+from radtransfer.atomic import write_json, write_text
+from radtransfer.errors import RadtransferError, RunError, StepError, unknown_name
+from radtransfer.hashing import sha256_file
+from radtransfer.report.numbers import Record
+from radtransfer.study.cachekey import KeyParts, key_parts
+from radtransfer.study.profiles import NOTEBOOKS, Notebook, Profile, check_notebook, load_profile
+from radtransfer.study.progress import Reporter, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from papermill.exceptions import PapermillExecutionError
+
+    from radtransfer.study.progress import LastLine
+
+
+class StepEntry(BaseModel):
+    """What the log keeps of a completed step.
+
+    Attributes
+    ----------
+    key : str
+        Content hash of ``parts``.
+    parts : KeyParts
+        What the result depends on, so that a change can be named.
+    outputs : dict of str to str
+        SHA-256 by file, relative to the study's folder.
+    seconds : float
+        Wall-clock time.
+    finished : str
+        Time of day, ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    parts: KeyParts
+    outputs: dict[str, str]
+    seconds: float
+    finished: str
+
+
+class StudyLog(BaseModel):
+    """``steps.json``: which steps of a profile are complete.
+
+    Attributes
+    ----------
+    profile : str
+        Name of the profile.
+    publishable : bool
+        Whether its results may be published.
+    steps : dict of str to StepEntry
+        Completed steps.
+    seconds : dict of str to float
+        Wall-clock time of each step's last complete run, kept when the step is run again.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    profile: str
+    publishable: bool
+    steps: dict[str, StepEntry] = {}
+    seconds: dict[str, float] = {}
+
+    @staticmethod
+    def path(profile: str) -> Path:
+        """Where the log of a profile lies."""
+        return paths.study_dir(profile) / "steps.json"
+
+    @classmethod
+    def read(cls, profile: Profile) -> StudyLog:
+        """Read the log; an absent or unreadable one is empty, so that every step runs."""
+        log = cls(profile=profile.name, publishable=profile.publishable)
+        try:
+            old = cls.model_validate_json(cls.path(profile.name).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return log
+        return log.model_copy(update={"steps": old.steps, "seconds": old.seconds})
+
+    def write(self) -> None:
+        """Write the log atomically."""
+        write_json(self.path(self.profile), self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class StepState:
+    """A step and why it would run.
+
+    Attributes
+    ----------
+    notebook : Notebook
+        The step.
+    parts : KeyParts
+        What its result depends on now.
+    reason : str
+        Why it would run; empty if its result stands.
+    """
+
+    notebook: Notebook
+    parts: KeyParts
+    reason: str
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the driver did about a step.
+
+    Attributes
+    ----------
+    name : str
+        The step.
+    reason : str
+        Why it ran; empty if it was skipped.
+    seconds : float
+        Wall-clock time; 0 if it was skipped.
+    """
+
+    name: str
+    reason: str
+    seconds: float
+
+
+def check_study(name: str) -> Profile:
+    """Check all that can be checked before anything runs.
+
+    Parameters
+    ----------
+    name : str
+        Name of the profile.
+
+    Returns
+    -------
+    Profile
+        With every parameter checked, and every notebook's own cell in agreement.
+    """
+    profile = load_profile(name)
+    for notebook in profile.notebooks:
+        check_notebook(NOTEBOOKS[notebook])
+    return profile
+
+
+def step_state(profile: Profile, name: str, log: StudyLog) -> StepState:
+    """Compare a step with its last complete run.
+
+    Parameters
+    ----------
+    profile : Profile
+        The profile.
+    name : str
+        The step.
+    log : StudyLog
+        Completed steps.
+
+    Returns
+    -------
+    StepState
+        Whose ``reason`` is empty if the step need not run.
+    """
+    notebook = NOTEBOOKS[name]
+    previous = {need: log.steps[need].key if need in log.steps else "" for need in notebook.needs}
+    parts = key_parts(notebook, profile.notebooks[name], previous)
+    entry = log.steps.get(name)
+    if entry is None:
+        return StepState(notebook, parts, "not complete" if name in log.seconds else "first run")
+    return StepState(notebook, parts, parts.changes_since(entry.parts) or _damage(profile.name, entry))
+
+
+def study_state(profile: Profile) -> list[StepState]:
+    """State of every step of a profile; runs nothing."""
+    log = StudyLog.read(profile)
+    return [step_state(profile, name, log) for name in profile.notebooks]
+
+
+def _damage(profile: str, entry: StepEntry) -> str:
+    """Say which output of a completed step is gone or altered, if any."""
+    for name, digest in entry.outputs.items():
+        path = paths.study_dir(profile) / name
+        if not path.is_file():
+            return f"{name} is gone"
+        if sha256_file(path) != digest:
+            return f"{name} was altered"
+    return ""
+
+
+def find_step(profile: Profile, wanted: str) -> str:
+    """Name of the step that a number (``"03"``) or a name means.
+
+    Raises
+    ------
+    InputError
+        If the profile has no such step.
+    """
+    for name in profile.notebooks:
+        if wanted in (name, name.split("_")[0], name.split("_")[0].lstrip("0")):
+            return name
+    raise unknown_name("notebook", wanted, profile.notebooks)
+
+
+def run_study(
+    name: str, *, only: str | None = None, force: bool = False, reporter: Reporter | None = None
+) -> list[StepResult]:
+    """Run a profile's notebooks.
+
+    Parameters
+    ----------
+    name : str
+        Name of the profile.
+    only : str, optional
+        Number or name of the one step to run, on the records the others left.
+    force : bool
+        Run steps whose result stands, too.
+    reporter : Reporter, optional
+        Says what is done; standard output by default.
+
+    Returns
+    -------
+    list of StepResult
+        In order.
+
+    Raises
+    ------
+    InputError
+        If anything is wrong with the profile or a notebook's parameters; nothing has run then.
+    RunError
+        If another process runs this profile.
+    StepError
+        If a notebook fails; later ones do not run.
+    """
+    reporter = reporter or Reporter()
+    profile = check_study(name)
+    wanted = [find_step(profile, only)] if only else list(profile.notebooks)
+    with _one_at_a_time(profile), _environment(profile):
+        write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))
+        log = StudyLog.read(profile)
+        log.write()
+        return [_run_step(profile, step, log, force=force, reporter=reporter) for step in wanted]
+
+
+@contextmanager
+def _one_at_a_time(profile: Profile) -> Iterator[None]:
+    folder = paths.study_dir(profile.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # the system drops the lock with its process, however that ends
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise RunError(
+            f"another process is running the profile {profile.name!r} in {folder}",
+            hint="wait for it, or set RADTRANSFER_WORK to another folder",
+        ) from None
+
+
+@contextmanager
+def _environment(profile: Profile) -> Iterator[None]:
+    """Variables that the kernels inherit: the same folders, whatever user settings there are."""
+    chosen = {
+        "RADTRANSFER_ROOT": str(paths.project_root()),
+        "RADTRANSFER_WORK": str(paths.work_dir()),
+        "IPYTHONDIR": str(paths.work_dir() / ".ipython"),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONHASHSEED": "0",
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+    }
+    if profile.offline:
+        chosen["RADTRANSFER_OFFLINE"] = "1"
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _run_step(profile: Profile, name: str, log: StudyLog, *, force: bool, reporter: Reporter) -> StepResult:
+    state = step_state(profile, name, log)
+    if missing := [need for need in state.notebook.needs if need not in log.steps]:
+        raise StepError(
+            f"{name} needs {', '.join(missing)}, which has not been run",
+            hint=f"radtransfer run --profile {profile.name}",
+        )
+    reason = state.reason or ("--force" if force else "")
+    if not reason:
+        reporter.line(f"skip    {name}: nothing it depends on changed")
+        return StepResult(name, "", 0.0)
+
+    expected = log.seconds.get(name)
+    about = f" (about {duration(expected)})" if expected else ""
+    reporter.line(f"run     {name}: {reason}{about}")
+    _forget(profile, name, log)
+    start = monotonic()
+    try:
+        with reporter.running(name, expected) as last_line:
+            outputs = _execute(profile, state.notebook, last_line)
+    except StepError:
+        reporter.line(f"failed  {name} after {duration(monotonic() - start)}")
+        raise
+    seconds = round(monotonic() - start, 2)
+    log.steps[name] = StepEntry(
+        key=state.parts.key,
+        parts=state.parts,
+        outputs=outputs,
+        seconds=seconds,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    log.seconds[name] = seconds
+    log.write()
+    reporter.line(f"done    {name} in {duration(seconds)}")
+    return StepResult(name, reason, seconds)
+
+
+def _files(profile: str, name: str) -> tuple[Path, Path, Path]:
+    """Executed notebook, the same while it is being executed, and the record it writes."""
+    folder = paths.study_dir(profile)
+    return (
+        folder / "notebooks" / f"{name}.ipynb",
+        folder / "unfinished" / f"{name}.ipynb",
+        folder / "records" / f"{name}.json",
+    )
+
+
+def _forget(profile: Profile, name: str, log: StudyLog) -> None:
+    """Remove what a step left, so that no later step reads it if this one fails."""
+    old = log.steps.pop(name, None)
+    log.write()
+    stale = [paths.study_dir(profile.name) / output for output in (old.outputs if old else ())]
+    for path in (*stale, *_files(profile.name, name)):
+        path.unlink(missing_ok=True)
+
+
+def _execute(profile: Profile, notebook: Notebook, last_line: LastLine) -> dict[str, str]:
+    """Execute a notebook and move it into place; returns the digests of its outputs."""
+    finished, unfinished, record = _files(profile.name, notebook.name)
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    parameters = profile.notebooks[notebook.name].model_dump(mode="json")
+    _papermill(notebook, unfinished, {"STUDY_DIR": _study_dir(profile), **parameters}, last_line)
+    outputs = _outputs(paths.study_dir(profile.name), record)
+    unfinished.replace(finished)
+    return {
+        str(path.relative_to(paths.study_dir(profile.name))): sha256_file(path)
+        for path in (finished, record, *outputs)
+    }
+
+
+def _study_dir(profile: Profile) -> str:
+    """Study folder as notebooks see it: relative where it can be, so that no home is published."""
+    folder, root = paths.study_dir(profile.name), paths.project_root()
+    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
+
+
+def _outputs(study: Path, record: Path) -> list[Path]:
+    """Figures and tables that a record names."""
+    try:
+        content = Record.model_validate_json(record.read_bytes())
+    except FileNotFoundError:
+        raise StepError(f"{record.stem} saved no record", hint="end it with step.save()") from None
+    except ValidationError as error:
+        raise StepError(f"{record} is not a record: {error.errors()[0]['msg']}") from None
+    figures = [
+        study / "figures" / f"{name}.{ending}"
+        for name in content.figures
+        for ending in ("png", "csv", "json")
+    ]
+    return figures + [
+        study / "tables" / f"{name}.{ending}" for name in content.tables for ending in ("csv", "json")
+    ]
+
+
+def _papermill(notebook: Notebook, target: Path, parameters: Mapping[str, Any], last_line: LastLine) -> None:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from radtransfer.study.kernel import OwnKernelManager
+
+    try:
+        papermill.execute_notebook(
+            str(notebook.path),
+            str(target),
+            parameters=dict(parameters),
+            cwd=str(paths.project_root()),
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=OwnKernelManager,
+            progress_bar=False,
+            stdout_file=last_line,
+            # a loaded machine starts kernels and passes messages late; that is no failure
+            start_timeout=300,
+            iopub_timeout=60,
+        )
+    except PapermillExecutionError as error:
+        raise _notebook_error(notebook, target, error) from None
+    except DeadKernelError:
+        raise StepError(
+            f"{notebook.name}: its kernel died while running; half-executed notebook: {target}",
+            hint="most often memory: smaller BATCH_SIZE or VIEWS, or see radtransfer doctor",
+        ) from None
+
+
+def _notebook_error(notebook: Notebook, target: Path, error: PapermillExecutionError) -> StepError:
+    """Tell a failed cell in one line; the traceback goes along as a note for ``--debug``."""
+    told = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, RadtransferError)
+    }
+    reason = error.evalue if error.ename in told else f"{error.ename}: {error.evalue}"
+    head = next((line.strip() for line in error.source.splitlines() if line.strip()), "")
+    failure = StepError(
+        f"{notebook.name}, cell [{error.exec_count}] {head!r}: {' '.join(reason.split())}; "
+        f"half-executed notebook: {target}",
+        hint="--debug shows the traceback",
+    )
+    failure.add_note("\n".join(error.traceback))
+    return failure

@@ -1,0 +1,473 @@
+"""Profiles: every notebook's parameters, checked before anything runs.
+
+A profile is one YAML file in ``profiles/``. Papermill would only warn about a misspelt parameter
+and run the notebook with its default; here each notebook has a typed schema, and an unknown name,
+a wrong type or a value out of range is refused with the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from radtransfer import paths
+from radtransfer.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fraction = Annotated[float, Field(gt=0, lt=0.5)]
+FoldsUsed = Annotated[int, Field(ge=1, le=20)] | None
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Level = Annotated[float, Field(gt=0.5, lt=1)]
+
+STUDY_DIR = "STUDY_DIR"
+"""The one parameter that the driver sets and no profile may."""
+
+
+def _known(kind: str, names: list[str], known: Iterable[str]) -> list[str]:
+    valid = list(known)
+    for name in names:
+        if name not in valid:
+            raise unknown_name(kind, name, valid)
+    if len(set(names)) < len(names):
+        raise ValueError(f"a {kind} is named twice")
+    return names
+
+
+class NotebookParameters(BaseModel):
+    """Base of the schemas: types are not coerced, unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Manifest ids whose data the notebook reads."""
+        return ()
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the notebook loads pretrained weights of the manifest."""
+        return False
+
+
+class CurationParameters(NotebookParameters):
+    """``01_data_curation``: which images, which patients, which folds."""
+
+    DATASET: str
+    TASK: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    IMAGE_SIZE: Annotated[int, Field(ge=16, le=2048)]
+    AGE_MIN: Annotated[int, Field(ge=0, le=120)]
+    AGE_MAX: Annotated[int, Field(ge=0, le=120)]
+    TEST_FRACTION: Annotated[float, Field(gt=0, le=0.5)]
+    N_FOLDS: Annotated[int, Field(ge=2, le=20)]
+    SEED: Seed
+    PHANTOM: dict[str, Any] | None
+
+    @field_validator("DATASET")
+    @classmethod
+    def _dataset_exists(cls, value: str) -> str:
+        from radtransfer.data.manifest import load_manifest
+
+        known = load_manifest().datasets
+        if value not in known:
+            raise unknown_name("dataset", value, known)
+        return value
+
+    @field_validator("PHANTOM")
+    @classmethod
+    def _phantom_is_valid(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        from radtransfer.data.phantoms import PhantomSpec
+
+        if value is not None:
+            types = get_type_hints(PhantomSpec)
+            for name in value.keys() & types:
+                try:
+                    TypeAdapter(types[name]).validate_python(value[name], strict=True)
+                except ValidationError as error:
+                    raise ValueError(f"{name}: {_problem(error.errors()[0], types)}") from None
+            PhantomSpec.from_dict(value)
+        return value
+
+    @model_validator(mode="after")
+    def _ages_are_ordered(self) -> CurationParameters:
+        if self.AGE_MIN > self.AGE_MAX:
+            raise ValueError(f"AGE_MIN {self.AGE_MIN} is above AGE_MAX {self.AGE_MAX}")
+        return self
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Manifest ids whose data the notebook reads."""
+        return (self.DATASET,)
+
+
+class BaselineParameters(NotebookParameters):
+    """``02_traditional_baselines``: which classical learners and shortcuts."""
+
+    BASELINES: Annotated[list[str], Field(min_length=1)]
+    VALIDATION_FRACTION: Fraction
+    FOLDS_USED: FoldsUsed
+    SEED: Seed
+
+    @field_validator("BASELINES")
+    @classmethod
+    def _baselines_exist(cls, value: list[str]) -> list[str]:
+        from radtransfer.baselines import BASELINES
+
+        return _known("baseline", value, BASELINES)
+
+
+class TransferParameters(NotebookParameters):
+    """``03_transfer_learning``: which networks, and how they are trained."""
+
+    NETWORKS: Annotated[list[str], Field(min_length=1)]
+    INPUT_SIZE: Annotated[int, Field(ge=16, le=1024)]
+    VIEWS: Annotated[int, Field(ge=0, le=64)]
+    EPOCHS: Annotated[int, Field(ge=1, le=500)]
+    PATIENCE: Annotated[int, Field(ge=1, le=500)]
+    BATCH_SIZE: Annotated[int, Field(ge=1, le=1024)]
+    LEARNING_RATE: LearningRate
+    FINETUNE_LEARNING_RATE: LearningRate
+    DROPOUT: Annotated[float, Field(ge=0, lt=1)]
+    VALIDATION_FRACTION: Fraction
+    FOLDS_USED: FoldsUsed
+    SEED: Seed
+
+    @field_validator("NETWORKS")
+    @classmethod
+    def _networks_exist(cls, value: list[str]) -> list[str]:
+        from radtransfer.training.runs import NETWORKS
+
+        return _known("network", value, NETWORKS)
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the notebook loads pretrained weights of the manifest."""
+        return True
+
+
+class EvaluationParameters(NotebookParameters):
+    """``04_evaluation``: how intervals are made."""
+
+    N_RESAMPLES: Annotated[int, Field(ge=100, le=100_000)]
+    LEVEL: Level
+    SEED: Seed
+
+
+class ClaimsParameters(NotebookParameters):
+    """``13_claims``: the level at which a claim is judged."""
+
+    LEVEL: Level
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook of the study.
+
+    Attributes
+    ----------
+    name : str
+        File name in ``notebooks/`` without its ending.
+    schema : type of NotebookParameters
+        What its tagged cell and every profile must hold.
+    needs : tuple of str
+        Notebooks whose records it reads.
+    """
+
+    name: str
+    schema: type[NotebookParameters]
+    needs: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Source of the notebook."""
+        return paths.notebooks_dir() / f"{self.name}.ipynb"
+
+
+NOTEBOOKS: dict[str, Notebook] = {
+    notebook.name: notebook
+    for notebook in (
+        Notebook("01_data_curation", CurationParameters),
+        Notebook("02_traditional_baselines", BaselineParameters, ("01_data_curation",)),
+        Notebook("03_transfer_learning", TransferParameters, ("01_data_curation",)),
+        Notebook(
+            "04_evaluation",
+            EvaluationParameters,
+            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+        ),
+        Notebook(
+            "13_claims",
+            ClaimsParameters,
+            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning", "04_evaluation"),
+        ),
+    )
+}
+"""Notebooks in the order they run, each after those it needs."""
+
+
+class _ProfileFile(BaseModel):
+    """The YAML file as it stands."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    description: str
+    publishable: bool = False
+    offline: bool = False
+    notebooks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A validated profile.
+
+    Attributes
+    ----------
+    name : str
+        File name in ``profiles/`` without its ending.
+    description : str
+        What it is for, in one line.
+    publishable : bool
+        Whether ``radtransfer publish`` accepts its results.
+    offline : bool
+        Whether its notebooks are kept from the network (``RADTRANSFER_OFFLINE=1``).
+    notebooks : mapping of str to NotebookParameters
+        Parameters of each notebook, in the order they run.
+    path : Path
+        The file it was read from.
+    """
+
+    name: str
+    description: str
+    publishable: bool
+    offline: bool
+    notebooks: Mapping[str, NotebookParameters]
+    path: Path
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles there are."""
+    return sorted(path.stem for path in paths.profiles_dir().glob("*.yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """Read and check a profile.
+
+    Parameters
+    ----------
+    name : str
+        ``tiny``, ``quick``, ``published``, ``full`` or any further file in ``profiles/``.
+
+    Returns
+    -------
+    Profile
+        With its notebooks in the order they run.
+
+    Raises
+    ------
+    InputError
+        If there is no such profile, or it names something unknown, of the wrong type or out of
+        range. All problems are told at once.
+    """
+    known = profile_names()
+    if name not in known:
+        raise unknown_name("profile", name, known)
+    path = paths.profiles_dir() / f"{name}.yaml"
+    where = f"profiles/{path.name}"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        file = _check(TypeAdapter(_ProfileFile), content, known=_ProfileFile.model_fields)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return Profile(
+        name=name,
+        description=file.description,
+        publishable=file.publishable,
+        offline=file.offline,
+        notebooks=_check_notebooks(file.notebooks, where=where),
+        path=path,
+    )
+
+
+def _check_notebooks(given: dict[str, dict[str, Any]], *, where: str) -> dict[str, NotebookParameters]:
+    for name in given:
+        if name not in NOTEBOOKS:
+            raise InputError(f"{where}: {unknown_name('notebook', name, NOTEBOOKS)}")
+    checked: dict[str, NotebookParameters] = {}
+    problems = []
+    for name, notebook in NOTEBOOKS.items():
+        if name not in given:
+            continue
+        try:
+            checked[name] = check_parameters(notebook, given[name])
+        except InputError as error:
+            problems.append(f"{name}: {error}")
+        missing = [need for need in notebook.needs if need not in given]
+        if missing:
+            problems.append(f"{name} needs {', '.join(missing)}, which the profile does not run")
+    problems += _across(checked)
+    if problems:
+        raise InputError(f"{where}: {'; '.join(problems)}")
+    return checked
+
+
+def _across(notebooks: Mapping[str, NotebookParameters]) -> list[str]:
+    """Problems that no single notebook's schema can see."""
+    curation = notebooks.get("01_data_curation")
+    if not isinstance(curation, CurationParameters):
+        return []
+    problems = []
+    for name, parameters in notebooks.items():
+        used = getattr(parameters, "FOLDS_USED", None)
+        if used is not None and used > curation.N_FOLDS:
+            problems.append(f"{name}: FOLDS_USED {used} is above N_FOLDS {curation.N_FOLDS}")
+    return problems
+
+
+def check_parameters(notebook: Notebook, given: Mapping[str, Any]) -> NotebookParameters:
+    """Check a notebook's parameters against its schema.
+
+    Parameters
+    ----------
+    notebook : Notebook
+        Whose schema applies.
+    given : mapping of str to value
+        Parameters by name; all of the schema, without ``STUDY_DIR``.
+
+    Returns
+    -------
+    NotebookParameters
+        The checked values.
+
+    Raises
+    ------
+    InputError
+        Naming every wrong parameter, and for an unknown one the nearest that exists.
+    """
+    if STUDY_DIR in given:
+        raise InputError(f"{STUDY_DIR} is set by the driver", hint="leave it out")
+    return _check(TypeAdapter(notebook.schema), given, known=notebook.schema.model_fields)
+
+
+def _check(adapter: TypeAdapter[T], value: object, *, known: Iterable[str]) -> T:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise InputError("; ".join(_problem(part, known) for part in error.errors())) from None
+
+
+def _problem(error: Any, known: Iterable[str]) -> str:
+    """One of pydantic's errors as a person would put it."""
+    name = ".".join(str(part) for part in error["loc"] if part not in ("int", "none"))
+    given = error["input"]
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return str(unknown_name("parameter", name, known))
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{name} is missing"
+    if isinstance(cause := error.get("ctx", {}).get("error"), Exception):
+        return f"{name}: {cause}" if name else str(cause)
+    text = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    hint = ""
+    if error["type"] == "float_type" and isinstance(given, str) and _is_number(given):
+        hint = f" (YAML reads {given} as text: write {float(given)!r} or {given.replace('e', '.0e')})"
+    return f"{name} = {given!r} should be {text}{hint}".removeprefix(" = ")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def declared_parameters(notebook: Notebook) -> dict[str, Any]:
+    """Names and defaults that a notebook's own ``parameters`` cell declares.
+
+    The cell is read, not executed: each line assigns a literal to a name.
+
+    Parameters
+    ----------
+    notebook : Notebook
+        Whose source is read.
+
+    Returns
+    -------
+    dict
+        Default by name, ``STUDY_DIR`` included.
+
+    Raises
+    ------
+    InputError
+        If the notebook is absent or damaged, has no such cell or more than one, or the cell holds
+        anything but literals.
+    """
+    where = f"notebooks/{notebook.path.name}"
+    try:
+        content = json.loads(notebook.path.read_text(encoding="utf-8"))
+        cells = [
+            "".join(cell["source"])
+            for cell in content["cells"]
+            if "parameters" in cell.get("metadata", {}).get("tags", [])
+        ]
+    except FileNotFoundError:
+        raise InputError(f"there is no {where}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{where} is not a notebook: {error}") from None
+    if len(cells) != 1:
+        raise InputError(f"{where} has {len(cells)} cells tagged 'parameters'", hint="tag exactly one")
+    try:
+        return dict(_literal(statement) for statement in ast.parse(cells[0]).body)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{where}: the parameters cell holds more than NAME = literal: {error}") from None
+
+
+def _literal(statement: ast.stmt) -> tuple[str, Any]:
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return name, ast.literal_eval(value)
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            return name, ast.literal_eval(value)
+    raise ValueError(f"line {statement.lineno}: {ast.unparse(statement)}")
+
+
+def check_notebook(notebook: Notebook) -> None:
+    """Check that a notebook's own parameters cell agrees with its schema in names and types.
+
+    Parameters
+    ----------
+    notebook : Notebook
+        Whose source is read.
+
+    Raises
+    ------
+    InputError
+        If they disagree; says in which name.
+    """
+    where = f"notebooks/{notebook.path.name}"
+    declared = declared_parameters(notebook)
+    if not isinstance(declared.pop(STUDY_DIR, None), str):
+        raise InputError(f"{where} does not declare {STUDY_DIR}", hint=f'add {STUDY_DIR} = "..."')
+    try:
+        check_parameters(notebook, declared)
+    except InputError as error:
+        raise InputError(f"{where}: {error}", hint="see study/profiles.py") from None

@@ -18,3 +18,8 @@ class OwnKernelManager(AsyncKernelManager):
     @default("kernel_spec_manager")
     def _own_kernels_only(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[], parent=self)
+
+    @default("transport_encryption")
+    def _encrypt(self) -> str:
+        # other users of a shared machine can read its loopback sockets
+        return "auto"

@@ -186,9 +186,7 @@ class Evaluation:
                 raise unknown_name("model", name, self.models)
         if metric not in METRICS:
             raise unknown_name("metric", metric, METRICS)
-        point = (
-            self.models[model].metrics[metric].estimate - self.models[reference].metrics[metric].estimate
-        )
+        point = self.models[model].metrics[metric].estimate - self.models[reference].metrics[metric].estimate
         samples = self._samples[model][metric] - self._samples[reference][metric]
         return self._bootstrap.interval(
             f"difference in {METRICS[metric]}", point, samples, level=self.level, n=self.n
@@ -217,13 +215,17 @@ class Evaluation:
             ]
         )
 
-    def curves(self, kind: str, *, n_bands: int = 500, n_points: int = 101) -> pd.DataFrame:
+    def curves(
+        self, kind: str, *, models: Iterable[str] | None = None, n_bands: int = 500, n_points: int = 101
+    ) -> pd.DataFrame:
         """ROC or precision-recall curves averaged over folds, with pointwise bands.
 
         Parameters
         ----------
         kind : {"roc", "pr"}
             Curves of sensitivity against 1 - specificity, or of precision against sensitivity.
+        models : iterable of str, optional
+            Models to draw; all by default.
         n_bands : int
             Resamples used for the bands.
         n_points : int
@@ -239,7 +241,8 @@ class Evaluation:
         grid = np.linspace(0, 1, n_points)
         tails = [(1 - self.level) / 2 * 100, (1 + self.level) / 2 * 100]
         frames = []
-        for name, performance in self.models.items():
+        for name in dict.fromkeys(self.models if models is None else models):
+            performance = self.models[name]
             y = performance.table["label"].to_numpy()
             score = performance.table["score"].to_numpy(float)
             fold = performance.table["fold"].to_numpy()
@@ -340,7 +343,9 @@ def evaluate(
         decision = (score >= frame["fold"].map(thresholds).to_numpy()).astype(np.int64)
         parts = _ratio_parts(y, decision)
         samples[name] = {"auc": bootstrap.auc(y, score, groups=fold)}
-        points = {"auc": float(np.mean([roc_auc_score(y[fold == f], score[fold == f]) for f in np.unique(fold)]))}
+        points = {
+            "auc": float(np.mean([roc_auc_score(y[fold == f], score[fold == f]) for f in np.unique(fold)]))
+        }
         for key in _RATIOS:
             numerator, denominator = parts[key]
             samples[name][key] = bootstrap.ratio(numerator, denominator)
@@ -362,9 +367,7 @@ def evaluate(
     )
 
 
-def _thresholds(
-    name: str, validation: pd.DataFrame, folds: list[int]
-) -> tuple[dict[int, float], float]:
+def _thresholds(name: str, validation: pd.DataFrame, folds: list[int]) -> tuple[dict[int, float], float]:
     """Threshold of each fold from its validation images, and the mean validation AUC."""
     thresholds: dict[int, float] = {}
     aucs = []

@@ -2,31 +2,27 @@
 
 A comparison supports its claim when the whole interval of the paired difference lies above
 zero, and does not when it does not. Whether the paper's own gain lies inside our interval is
-said beside it and does not change the verdict.
+said beside it and does not change the verdict. The estimates are the recorded numbers of the
+chapters: the ledger computes nothing anew.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from radtransfer import paths
 from radtransfer.errors import InputError
-from radtransfer.evaluation.performance import METRICS, Evaluation
-from radtransfer.report.labels import TRADITIONAL, family, model_label
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from radtransfer.stats.result import Estimate
-
-PRIMARY_NETWORK = "vgg16_finetuned"
-"""The paper's main model; named before any result was seen."""
-
-SCRATCH_NETWORK = "custom_cnn_scratch"
+    from radtransfer.report.numbers import Number, Registry
+    from radtransfer.report.step import Step
 
 Verdict = Literal["supported", "not supported", "not testable", "not examined"]
 
@@ -36,12 +32,20 @@ class _Strict(BaseModel):
 
 
 class Comparison(_Strict):
-    """The claim is tested by a paired difference between two kinds of model."""
+    """The claim is tested by a recorded paired difference.
+
+    Attributes
+    ----------
+    number : str
+        Key of the difference in the numbers registry.
+    weights : str
+        Key of the text that says what the network started from; the row is not testable unless
+        it is ImageNet.
+    """
 
     kind: Literal["comparison"]
-    model: Literal["network"]
-    reference: Literal["traditional", "scratch"]
-    metric: str
+    number: str
+    weights: str
 
 
 class Open(_Strict):
@@ -67,10 +71,12 @@ class Claim(_Strict):
         C1 to C11.
     claim, paper : str
         What is claimed, and the paper's figure.
-    difference : float or None
-        The paper's gain as a fraction.
+    difference : tuple of float or None
+        The paper's gain as a fraction, from and to.
     finding : Comparison, Open or NotTestable
         How the row is filled.
+    caveat : str
+        What the verdict must be read with.
     section : str or None
         Notebook whose page holds the evidence.
     """
@@ -78,8 +84,9 @@ class Claim(_Strict):
     id: str = Field(pattern=r"^C\d+$")
     claim: str
     paper: str
-    difference: float | None = None
+    difference: tuple[float, float] | None = None
     finding: Annotated[Comparison | Open | NotTestable, Field(discriminator="kind")]
+    caveat: str = ""
     section: str | None = None
 
 
@@ -90,7 +97,7 @@ class Row:
     claim: Claim
     verdict: Verdict
     remark: str
-    estimate: Estimate | None = None
+    number: Number | None = None
 
 
 @dataclass(frozen=True)
@@ -104,107 +111,104 @@ class Ledger:
         return sum(row.verdict == verdict for row in self.rows)
 
     def _repr_html_(self) -> str:
-        head = ("Claim", "Paper's figure", "Our estimate", "n", "Test", "Verdict", "Evidence")
-        body = "".join(_row_html(row) for row in self.rows)
+        head = ("Claim", "Paper's figure", "Our estimate", "n", "Verdict", "Evidence")
+        cells = "".join(f'<th scope="col">{label}</th>' for label in head)
         return (
             '<div class="rt-table" role="region" aria-label="Claims ledger" tabindex="0"><table>'
             "<caption>Every claim of the paper under test, with the verdict of this study.</caption>"
-            f"<thead><tr>{''.join(f'<th scope="col">{h}</th>' for h in head)}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>"
+            f"<thead><tr>{cells}</tr></thead>"
+            f"<tbody>{''.join(_row_html(row) for row in self.rows)}</tbody></table></div>"
         )
 
 
 def _row_html(row: Row) -> str:
-    claim, estimate = row.claim, row.estimate
-    ours = n = test = "–"
-    if estimate is not None:
-        ours = _points(estimate)
-        n = "; ".join(f"{count} {unit}" for unit, count in estimate.n.items())
-        test = escape(estimate.method)
+    claim, number = row.claim, row.number
+    ours = n = "–"
+    if number is not None:
+        ours = f"{escape(number.description)}: {number.interval_text}; {escape(number.method)}"
+        n = number.show("n")
     link = f'<a href="{claim.section}.html">{claim.section}</a>' if claim.section else "–"
     return (
         f'<tr><th scope="row">{claim.id}. {escape(claim.claim)}</th><td>{escape(claim.paper)}</td>'
-        f"<td>{ours}</td><td>{n}</td><td>{test}</td>"
-        f"<td><strong>{row.verdict}</strong>: {escape(row.remark)}</td><td>{link}</td></tr>"
+        f"<td>{ours}</td><td>{n}</td><td><strong>{row.verdict}</strong>: {escape(row.remark)}</td>"
+        f"<td>{link}</td></tr>"
     )
 
 
-def _points(estimate: Estimate) -> str:
-    """A difference of fractions, in percentage points."""
-
-    def signed(value: float) -> str:
-        return f"{100 * value:+.1f}".replace("-", "−")
-
-    assert estimate.low is not None
-    assert estimate.high is not None
-    return (
-        f"{signed(estimate.estimate)} points "
-        f"({estimate.level:.0%} CI {signed(estimate.low)} to {signed(estimate.high)})"
-    )
-
-
-def load_claims(path: Path) -> tuple[Claim, ...]:
+def load_claims(path: Path | None = None) -> tuple[Claim, ...]:
     """Read the paper's claims.
 
     Parameters
     ----------
-    path : Path
-        YAML list of claims.
+    path : Path, optional
+        YAML list of claims; the book's ``claims.yaml`` by default.
 
     Raises
     ------
     InputError
         If the file does not follow the schema, naming the claim and the field.
     """
-    try:
-        claims = tuple(Claim.model_validate(entry) for entry in yaml.safe_load(path.read_text("utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    path = path or paths.book_dir() / "claims.yaml"
+    claims = []
+    for entry in yaml.safe_load(path.read_text("utf-8")):
+        try:
+            claims.append(Claim.model_validate(entry))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = f"{path.name}, {entry.get('id', 'a claim without id')}"
+            raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if len({claim.id for claim in claims}) != len(claims):
         raise InputError(f"{path.name}: a claim id stands twice")
-    return claims
+    return tuple(claims)
 
 
-def fill_ledger(claims: tuple[Claim, ...], evaluation: Evaluation) -> Ledger:
-    """Fill every row of the ledger from an evaluation.
+def fill_ledger(claims: tuple[Claim, ...], registry: Registry) -> Ledger:
+    """Fill every row of the ledger from the recorded numbers.
 
     Parameters
     ----------
     claims : tuple of Claim
         From :func:`load_claims`.
-    evaluation : Evaluation
-        Must hold the primary network, the network from scratch and a traditional baseline.
+    registry : Registry
+        Numbers of the study so far.
 
     Returns
     -------
     Ledger
+
+    Raises
+    ------
+    InputError
+        If a claim refers to a number that was not recorded or that has no interval.
     """
-    return Ledger(tuple(_fill(claim, evaluation) for claim in claims))
+    return Ledger(tuple(_fill(claim, registry) for claim in claims))
 
 
-def _fill(claim: Claim, evaluation: Evaluation) -> Row:
+def _fill(claim: Claim, registry: Registry) -> Row:
     finding = claim.finding
     if isinstance(finding, Open):
         return Row(claim, "not examined", finding.why)
     if isinstance(finding, NotTestable):
         return Row(claim, "not testable", finding.why)
-    network = evaluation.models[PRIMARY_NETWORK]
-    if network.weights != "imagenet":
-        return Row(
-            claim, "not testable", "no ImageNet weights could be had for this run, so nothing was transferred"
-        )
-    reference = evaluation.best(TRADITIONAL) if finding.reference == "traditional" else SCRATCH_NETWORK
-    estimate = evaluation.difference(PRIMARY_NETWORK, reference, finding.metric)
-    assert estimate.low is not None
-    assert estimate.high is not None
-    remark = (
-        f"{METRICS[finding.metric]} of {model_label(PRIMARY_NETWORK, network.weights)} "
-        f"against {model_label(reference)}"
-    )
+    if "ImageNet" not in (start := registry.get(finding.weights).text):
+        return Row(claim, "not testable", f"the network started from {start}, so nothing was transferred")
+    number = registry.get(finding.number)
+    if number.low is None or number.high is None:
+        raise InputError(f"{claim.id}: {finding.number} has no interval")
+    verdict: Verdict = "supported" if number.low > 0 else "not supported"
+    remarks = [f"the interval {'lies above' if number.low > 0 else 'does not lie above'} zero"]
     if claim.difference is not None:
-        inside = estimate.low <= claim.difference <= estimate.high
-        remark += f"; the paper's gain lies {'inside' if inside else 'outside'} our interval"
-    if family(reference) == "scratch":
-        remark += "; the two differ in architecture as well as in their start"
-    return Row(claim, "supported" if estimate.low > 0 else "not supported", remark, estimate)
+        start_of, end_of = claim.difference
+        overlap = number.low <= end_of and start_of <= number.high
+        remarks.append(f"the paper's gain lies {'inside' if overlap else 'outside'} it")
+    if claim.caveat:
+        remarks.append(claim.caveat)
+    return Row(claim, verdict, "; ".join(remarks), number)
+
+
+def record(step: Step, ledger: Ledger) -> None:
+    """Record the number of claims by verdict, and each verdict."""
+    for verdict in get_args(Verdict):
+        step.number(f"claims.count.{verdict.replace(' ', '_')}", ledger.count(verdict))
+    for row in ledger.rows:
+        step.number(f"claims.{row.claim.id.lower()}.verdict", row.verdict)

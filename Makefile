@@ -1,0 +1,39 @@
+# Everything runs in .venv, made of the hash-pinned lock by tools/install.py. Whatever environment
+# is active when make is called does not matter.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE := 1
+
+PROFILE ?= quick
+
+# the first interpreter that is new enough; a shim that answers with an error is passed over
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if $$python -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$python; break; fi; done)
+RADTRANSFER := .venv/bin/python -m radtransfer
+
+.DEFAULT_GOAL := help
+.PHONY: help environment study test book bench lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+environment:  ## make .venv from the hash-pinned lock, if it does not match
+	@$(or $(PYTHON),$(error Python 3.11 to 3.13 is needed and none was found; install one, or name it: make PYTHON=/path/to/python3.11)) tools/install.py
+
+study: environment  ## run the study and build its book; PROFILE=quick by default
+	@$(RADTRANSFER) study --profile $(PROFILE)
+
+test: environment  ## lint, types, unit tests, then every notebook and the book on tiny data
+	@.venv/bin/python tools/check.py
+
+book: environment  ## render the published results; executes nothing
+	@$(RADTRANSFER) book
+
+bench: environment  ## benchmarks and long simulations
+	@.venv/bin/python -m pytest -m slow -o python_files='test_*.py bench_*.py' tests benchmarks
+
+lock: environment  ## pin the newest dependencies that fit pyproject.toml
+	@.venv/bin/python tools/lock.py
+
+clean:  ## remove executed notebooks and books; keeps downloads, training runs and .venv
+	rm -rf work/study work/test work/book .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

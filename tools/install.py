@@ -123,12 +123,12 @@ def main() -> None:
     )
     # the best match over all indexes is what pip does; hashes make it safe
     settings = {"UV_COMPILE_BYTECODE": "1", "UV_INDEX_STRATEGY": "unsafe-best-match", **index_settings()}
-    uv = (TOOL / "bin" / "uv", "pip")
+    # in a terminal uv shows its progress, elsewhere it would list every package
+    uv = (TOOL / "bin" / "uv", "pip", *(() if sys.stdout.isatty() else ("--quiet",)))
     run(*uv, "sync", "--python", PYTHON, "--require-hashes", "requirements.lock", **settings)
     run(
         *uv,
         "install",
-        "--quiet",
         "--python",
         PYTHON,
         "--no-deps",

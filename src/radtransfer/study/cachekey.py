@@ -41,7 +41,7 @@ class KeyParts(BaseModel):
     src : dict of str to str
         Digest by file of the package.
     data : dict of str to str
-        Digest by manifest entry.
+        Digest by manifest entry, and by further file that the notebook reads.
     lock : str
         Digest of ``requirements.lock``.
     python : str
@@ -138,11 +138,19 @@ def key_parts(notebook: Notebook, parameters: NotebookParameters, previous: Mapp
         notebook=code_digest(notebook.path),
         parameters=parameters.model_dump(mode="json"),
         src=src_digests(),
-        data=data_digests(parameters),
-        lock=sha256_file(lock) if lock.is_file() else "",
+        data=data_digests(parameters) | _file_digests(notebook),
+        lock=_digest(lock),
         python=platform.python_version(),
         previous=dict(previous),
     )
+
+
+def _digest(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""
+
+
+def _file_digests(notebook: Notebook) -> dict[str, str]:
+    return {name: _digest(paths.project_root() / name) for name in notebook.reads}
 
 
 def code_digest(notebook: Path) -> str:

@@ -7,6 +7,7 @@ half-written is read and the next call goes on where it stopped.
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from radtransfer import errors, paths
 from radtransfer.atomic import write_json, write_text
 from radtransfer.errors import RadtransferError, RunError, StepError, unknown_name
 from radtransfer.hashing import sha256_file
-from radtransfer.report.numbers import Record
+from radtransfer.report.numbers import Record, first_complaint
 from radtransfer.study.cachekey import KeyParts, key_parts
-from radtransfer.study.profiles import NOTEBOOKS, Notebook, Profile, check_notebook, load_profile
+from radtransfer.study.machine import environment
+from radtransfer.study.profiles import NOTEBOOKS, STUDY_DIR, Notebook, Profile, check_notebook, load_profile
 from radtransfer.study.progress import Reporter, duration
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class StepEntry(BaseModel):
         What the result depends on, so that a change can be named.
     outputs : dict of str to str
         SHA-256 by file, relative to the study's folder.
+    stores : tuple of str
+        Curated dataset and training runs that the record refers to, relative to the work folder.
     seconds : float
         Wall-clock time.
     finished : str
@@ -57,6 +61,7 @@ class StepEntry(BaseModel):
     key: str
     parts: KeyParts
     outputs: dict[str, str]
+    stores: tuple[str, ...]
     seconds: float
     finished: str
 
@@ -200,6 +205,9 @@ def _damage(profile: str, entry: StepEntry) -> str:
             return f"{name} is gone"
         if sha256_file(path) != digest:
             return f"{name} was altered"
+    for name in entry.stores:
+        if not (paths.work_dir() / name).is_dir():
+            return f"{name} is gone"
     return ""
 
 
@@ -306,17 +314,23 @@ def _run_step(profile: Profile, name: str, log: StudyLog, *, force: bool, report
         )
     reason = state.reason or ("--force" if force else "")
     if not reason:
-        reporter.line(f"skip    {name}: nothing it depends on changed")
+        news = (
+            "only its prose changed"
+            if _refresh_prose(profile, name, log)
+            else "nothing it depends on changed"
+        )
+        reporter.line(f"skip    {name}: {news}")
         return StepResult(name, "", 0.0)
 
     expected = log.seconds.get(name)
     about = f" (about {duration(expected)})" if expected else ""
     reporter.line(f"run     {name}: {reason}{about}")
     _forget(profile, name, log)
+    write_json(paths.study_dir(profile.name) / "environment.json", environment())
     start = monotonic()
     try:
         with reporter.running(name, expected) as last_line:
-            outputs = _execute(profile, state.notebook, last_line)
+            record = _execute(profile, state.notebook, last_line)
     except StepError:
         reporter.line(f"failed  {name} after {duration(monotonic() - start)}")
         raise
@@ -324,7 +338,8 @@ def _run_step(profile: Profile, name: str, log: StudyLog, *, force: bool, report
     log.steps[name] = StepEntry(
         key=state.parts.key,
         parts=state.parts,
-        outputs=outputs,
+        outputs=_outputs(profile.name, record),
+        stores=_stores(record),
         seconds=seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -332,6 +347,33 @@ def _run_step(profile: Profile, name: str, log: StudyLog, *, force: bool, report
     log.write()
     reporter.line(f"done    {name} in {duration(seconds)}")
     return StepResult(name, reason, seconds)
+
+
+def _refresh_prose(profile: Profile, name: str, log: StudyLog) -> bool:
+    """Take over prose that changed in a notebook whose results stand; says whether there was any."""
+    executed = _files(profile.name, name)[0]
+    notebook = json.loads(executed.read_text(encoding="utf-8"))
+    code = iter([cell for cell in notebook["cells"] if cell["cell_type"] == "code"])
+    cells = []
+    for cell in json.loads(NOTEBOOKS[name].path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code":
+            cells.append(cell)
+            continue
+        cells.append(next(code))
+        if "parameters" in cell["metadata"].get("tags", []):
+            cells.append(next(code))  # the profile's values, which papermill put below
+    if _prose(cells) == _prose(notebook["cells"]):
+        return False
+    write_json(executed, notebook | {"cells": cells})
+    entry = log.steps[name]
+    outputs = entry.outputs | {f"notebooks/{name}.ipynb": sha256_file(executed)}
+    log.steps[name] = entry.model_copy(update={"outputs": outputs})
+    log.write()
+    return True
+
+
+def _prose(cells: list[dict[str, Any]]) -> list[str]:
+    return ["".join(cell["source"]) if cell["cell_type"] != "code" else "" for cell in cells]
 
 
 def _files(profile: str, name: str) -> tuple[Path, Path, Path]:
@@ -353,43 +395,43 @@ def _forget(profile: Profile, name: str, log: StudyLog) -> None:
         path.unlink(missing_ok=True)
 
 
-def _execute(profile: Profile, notebook: Notebook, last_line: LastLine) -> dict[str, str]:
-    """Execute a notebook and move it into place; returns the digests of its outputs."""
+def _execute(profile: Profile, notebook: Notebook, last_line: LastLine) -> Record:
+    """Execute a notebook, move it into place and return the record it left."""
     finished, unfinished, record = _files(profile.name, notebook.name)
     finished.parent.mkdir(parents=True, exist_ok=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     parameters = profile.notebooks[notebook.name].model_dump(mode="json")
-    _papermill(notebook, unfinished, {"STUDY_DIR": _study_dir(profile), **parameters}, last_line)
-    outputs = _outputs(paths.study_dir(profile.name), record)
+    _papermill(notebook, unfinished, {STUDY_DIR: _study_dir(profile), **parameters}, last_line)
+    try:
+        left = Record.model_validate_json(record.read_bytes())
+    except FileNotFoundError:
+        raise StepError(f"{notebook.name} saved no record", hint="end it with step.save()") from None
+    except ValidationError as error:
+        raise StepError(f"{record} is not a record: {first_complaint(error)}") from None
     unfinished.replace(finished)
-    return {
-        str(path.relative_to(paths.study_dir(profile.name))): sha256_file(path)
-        for path in (finished, record, *outputs)
-    }
+    return left
+
+
+def _outputs(profile: str, record: Record) -> dict[str, str]:
+    """Digest by file, relative to the study's folder, of all that a step left there."""
+    names = [f"notebooks/{record.notebook}.ipynb", f"records/{record.notebook}.json"]
+    names += [f"figures/{name}.{ending}" for name in record.figures for ending in ("png", "csv", "json")]
+    names += [f"tables/{name}.{ending}" for name in record.tables for ending in ("csv", "json")]
+    return {name: sha256_file(paths.study_dir(profile) / name) for name in names}
+
+
+def _stores(record: Record) -> tuple[str, ...]:
+    """Folders outside the study's that a record refers to."""
+    folders = [paths.runs_dir() / run for run in record.runs]
+    if record.dataset:
+        folders.append(paths.curated_dir() / record.dataset)
+    return tuple(str(folder.relative_to(paths.work_dir())) for folder in folders)
 
 
 def _study_dir(profile: Profile) -> str:
     """Study folder as notebooks see it: relative where it can be, so that no home is published."""
     folder, root = paths.study_dir(profile.name), paths.project_root()
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
-
-
-def _outputs(study: Path, record: Path) -> list[Path]:
-    """Figures and tables that a record names."""
-    try:
-        content = Record.model_validate_json(record.read_bytes())
-    except FileNotFoundError:
-        raise StepError(f"{record.stem} saved no record", hint="end it with step.save()") from None
-    except ValidationError as error:
-        raise StepError(f"{record} is not a record: {error.errors()[0]['msg']}") from None
-    figures = [
-        study / "figures" / f"{name}.{ending}"
-        for name in content.figures
-        for ending in ("png", "csv", "json")
-    ]
-    return figures + [
-        study / "tables" / f"{name}.{ending}" for name in content.tables for ending in ("csv", "json")
-    ]
 
 
 def _papermill(notebook: Notebook, target: Path, parameters: Mapping[str, Any], last_line: LastLine) -> None:

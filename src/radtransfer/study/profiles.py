@@ -172,9 +172,7 @@ class EvaluationParameters(NotebookParameters):
 
 
 class ClaimsParameters(NotebookParameters):
-    """``13_claims``: the level at which a claim is judged."""
-
-    LEVEL: Level
+    """``13_claims``: nothing to choose, the ledger takes over recorded numbers."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +187,14 @@ class Notebook:
         What its tagged cell and every profile must hold.
     needs : tuple of str
         Notebooks whose records it reads.
+    reads : tuple of str
+        Further files it reads, relative to the project.
     """
 
     name: str
     schema: type[NotebookParameters]
     needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -216,6 +217,7 @@ NOTEBOOKS: dict[str, Notebook] = {
             "13_claims",
             ClaimsParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning", "04_evaluation"),
+            ("book/claims.yaml",),
         ),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import sys
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -259,14 +260,12 @@ class Step:
         Figure
             Shows itself in a notebook.
         """
-        from matplotlib import pyplot as plt
-
         self._check_name("figure", name, self._figures)
         for label, text in (("alt", alt), ("caption", caption)):
             if not text.strip():
                 raise InputError(f"figure {name!r} has no {label} text")
         png = png_bytes(fig)
-        plt.close(fig)
+        _forget(fig)
         with Image.open(io.BytesIO(png)) as picture:
             width = round(picture.width * 96 / DPI)
         figure = Figure(name=name, alt=alt, caption=caption, width=width, png=png)
@@ -372,6 +371,12 @@ class Step:
     def _write_csv(path: Path, frame: pd.DataFrame) -> None:
         with atomic_file(path) as partial:
             plain_frame(frame).to_csv(partial, index=False, lineterminator="\n")
+
+
+def _forget(fig: MatplotlibFigure) -> None:
+    """Close a pyplot figure, lest the notebook shows it a second time; others know no pyplot."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(fig)
 
 
 def _missing(value: Any) -> bool:

@@ -1,0 +1,408 @@
+"""Figures of the study: each function takes a table and returns a matplotlib figure.
+
+Drawn 6 inches wide with 11-point letters, so that they can still be read when a phone shrinks
+them to its width; colours are those of Okabe and Ito (2008), which stay apart for colour-blind
+readers, and no distinction rests on colour alone. Nothing here touches pyplot: no global state,
+no display needed.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
+
+from radtransfer.report.numbers import format_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+BLUE, ORANGE, GREEN, PINK, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, "#56B4E9", "#E69F00", BLACK)
+"""Okabe-Ito colours in the order they are used; yellow is left out, too pale for lines on white."""
+
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+
+WIDTH = 6.0
+"""Inches."""
+
+_INK, _MUTED, _FAINT = "#1a1a1a", "#5f6368", "#d9dce0"
+
+# typed loosely: matplotlib's stubs want every key as a literal
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": _MUTED,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "text.color": _INK,
+    "xtick.color": _MUTED,
+    "xtick.labelcolor": _INK,
+    "ytick.color": _MUTED,
+    "ytick.labelcolor": _INK,
+}
+
+
+class Counted(Protocol):
+    """Numbers of images and patients."""
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients."""
+
+
+class Excluded(Counted, Protocol):
+    """What one exclusion took away."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+
+
+class ParticipantFlow(Protocol):
+    """Counted way from the images at hand to the images studied."""
+
+    @property
+    def start(self) -> Counted:
+        """What was at hand."""
+
+    @property
+    def steps(self) -> Sequence[Excluded]:
+        """Exclusions, in order."""
+
+    @property
+    def final(self) -> Counted:
+        """What remains."""
+
+
+def _counts(counted: Counted) -> str:
+    images = f"{format_number(counted.n_images)} image{'s' if counted.n_images != 1 else ''}"
+    patients = f"{format_number(counted.n_patients)} patient{'s' if counted.n_patients != 1 else ''}"
+    return f"{images}, {patients}"
+
+
+def _colour(position: int) -> str:
+    return PALETTE[position % len(PALETTE)]
+
+
+def flow_diagram(flow: ParticipantFlow) -> Figure:
+    """Flow of images and patients from the source to the study, after STARD 2015 (item 19).
+
+    Parameters
+    ----------
+    flow : ParticipantFlow
+        Start, exclusions in order, and what remains.
+
+    Returns
+    -------
+    Figure
+        Boxes with counts; exclusions branch off to the right.
+    """
+    line, gap = 0.21, 0.26  # inches
+    left_width, right_start = 2.55, 2.75
+    steps = [
+        "\n".join([*textwrap.wrap(f"Excluded: {step.reason}", 34), _counts(step)]) for step in flow.steps
+    ]
+    heights = [line * (text.count("\n") + 1) + 0.2 for text in steps]
+    end_height = 2 * line + 0.24
+    height = 2 * end_height + sum(heights) + gap * (len(steps) + 1)
+
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, height + 0.1))
+        ax = fig.add_axes((0, 0, 1, 1))
+        ax.set(xlim=(-0.02, WIDTH + 0.02), ylim=(-height - 0.05, 0.05))
+        ax.axis("off")
+
+        def box(left: float, top: float, width: float, height: float, text: str, *, main: bool) -> None:
+            ax.add_patch(
+                FancyBboxPatch(
+                    (left + 0.05, top - height + 0.05),
+                    width - 0.1,
+                    height - 0.1,
+                    boxstyle="round,pad=0.05,rounding_size=0.06",
+                    linewidth=1.4 if main else 1.0,
+                    edgecolor=BLUE if main else _MUTED,
+                    facecolor="#eaf3fa" if main else "#f6f7f8",
+                )
+            )
+            if main:
+                ax.text(left + width / 2, top - height / 2, text, ha="center", va="center", linespacing=1.35)
+            else:
+                ax.text(left + 0.12, top - height / 2, text, ha="left", va="center", linespacing=1.3, size=10)
+
+        axis = left_width / 2
+        box(0, 0, left_width, end_height, f"Assessed\n{_counts(flow.start)}", main=True)
+        top = -end_height - gap
+        for text, tall in zip(steps, heights, strict=True):
+            middle = top - tall / 2
+            ax.annotate(
+                "",
+                xy=(right_start, middle),
+                xytext=(axis, middle),
+                arrowprops={"arrowstyle": "-|>", "color": _MUTED, "shrinkA": 0, "shrinkB": 0},
+            )
+            box(right_start, top, WIDTH - right_start, tall, text, main=False)
+            top -= tall + gap
+        ax.annotate(
+            "",
+            xy=(axis, top),
+            xytext=(axis, -end_height),
+            arrowprops={"arrowstyle": "-|>", "color": _MUTED, "shrinkA": 0, "shrinkB": 0},
+        )
+        box(0, top, left_width, end_height, f"Included\n{_counts(flow.final)}", main=True)
+    return fig
+
+
+def unit_curves(data: pd.DataFrame, *, xlabel: str, ylabel: str, diagonal: bool = False) -> Figure:
+    """Curves with bands in the unit square: ROC, precision-recall, calibration.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label, x, y and, for a band, low and high; all in [0, 1].
+    xlabel, ylabel : str
+        Axis labels.
+    diagonal : bool
+        Draw the line from (0, 0) to (1, 1).
+    """
+    with mpl.rc_context(_STYLE):
+        labels = list(dict.fromkeys(data["label"]))
+        fig = Figure(figsize=(WIDTH, WIDTH + 0.28 * len(labels)), layout="constrained")
+        ax = fig.add_subplot()
+        if diagonal:
+            ax.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        for position, (label, style) in enumerate(zip(labels, cycle(LINES), strict=False)):
+            curve = data.loc[data["label"] == label].sort_values(["x", "y"])
+            colour = _colour(position)
+            if {"low", "high"} <= set(curve):
+                ax.fill_between(
+                    curve["x"], curve["low"], curve["high"], color=colour, alpha=0.13, linewidth=0
+                )
+            ax.plot(curve["x"], curve["y"], color=colour, linestyle=style, label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        ax.set_xticks(np.linspace(0, 1, 6))
+        ax.set_yticks(np.linspace(0, 1, 6))
+        ax.grid(True)
+        fig.legend(loc="outside lower left", handlelength=3.2)
+    return fig
+
+
+def roc_curves(data: pd.DataFrame) -> Figure:
+    """ROC curves; columns label, x (1 - specificity), y (sensitivity), low, high."""
+    return unit_curves(
+        data,
+        xlabel="1 − specificity (false-positive rate)",
+        ylabel="Sensitivity (true-positive rate)",
+        diagonal=True,
+    )
+
+
+def pr_curves(data: pd.DataFrame) -> Figure:
+    """Precision-recall curves; columns label, x (sensitivity), y (precision), low, high."""
+    return unit_curves(data, xlabel="Sensitivity (recall)", ylabel="Precision")
+
+
+def forest(data: pd.DataFrame, *, xlabel: str, reference: float | None = None, digits: int = 3) -> Figure:
+    """Forest plot: each row's label and figures stand above its interval, to suit a narrow screen.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label, estimate, low, high (missing where there is no interval) and, to tell
+        groups apart by colour and marker, group; drawn from top to bottom.
+    xlabel : str
+        Measure with its unit.
+    reference : float, optional
+        Where the dashed line of no effect stands.
+    digits : int
+        Decimals of the printed figures.
+    """
+    rows = data.to_dict("records")
+    groups = list(dict.fromkeys(row["group"] for row in rows)) if "group" in data else []
+    pitch = 0.50  # inches from row to row
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, pitch * len(rows) + 0.75 + (0.3 if groups else 0)), layout="constrained")
+        ax = fig.add_subplot()
+        if reference is not None:
+            ax.axvline(reference, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        seen: set[str] = set()
+        for position, row in enumerate(rows):
+            group = groups.index(row["group"]) if groups else 0
+            colour, marker = _colour(group), MARKERS[group % len(MARKERS)]
+            text = format_number(float(row["estimate"]), digits=digits)
+            if not (np.isnan(float(row["low"])) or np.isnan(float(row["high"]))):
+                ax.plot([row["low"], row["high"]], [position, position], color=colour, linewidth=2.2)
+                limits = (format_number(float(row[end]), digits=digits) for end in ("low", "high"))
+                text += f" ({' to '.join(limits)})"
+            name = row["group"] if groups and row["group"] not in seen else None
+            seen.add(row.get("group", ""))
+            ax.plot(
+                row["estimate"], position, marker, color=colour, markersize=7, linestyle="none", label=name
+            )
+            line: Any = {
+                "transform": ax.get_yaxis_transform(),
+                "va": "center",
+                "size": 10.5,
+                # the dashed line passes behind the words
+                "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            }
+            ax.text(0, position - 0.44, row["label"], ha="left", **line)
+            ax.text(1, position - 0.44, text, ha="right", **line)
+        ax.set(xlabel=xlabel, ylim=(len(rows) - 0.55, -0.75))
+        ax.margins(x=0.06)
+        ax.yaxis.set_visible(False)
+        ax.spines["left"].set_visible(False)
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+        if groups:
+            fig.legend(loc="outside lower center", ncols=min(len(groups), 4), columnspacing=1.4)
+    return fig
+
+
+def confusion_matrices(matrices: Mapping[str, pd.DataFrame]) -> Figure:
+    """Confusion matrices side by side, counts with the share of their row.
+
+    Parameters
+    ----------
+    matrices : mapping of str to DataFrame
+        Title to a square table of counts: rows reference standard, columns decision.
+    """
+    columns = min(len(matrices), 2)
+    n_rows = -(-len(matrices) // columns)
+    with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        fig = Figure(figsize=(WIDTH, 3.05 * n_rows), layout="constrained")
+        grid = fig.subplots(n_rows, columns, squeeze=False)
+        for ax in grid.flat:
+            ax.set_visible(False)
+        for ax, (title, matrix) in zip(grid.flat, matrices.items(), strict=False):
+            ax.set_visible(True)
+            counts = matrix.to_numpy(float)
+            shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            # the pale half of the map only: dark letters stay legible on every cell
+            ax.imshow(shares, cmap="Blues", vmin=0, vmax=2.2)
+            for (row, column), share in np.ndenumerate(shares):
+                ax.text(
+                    column,
+                    row,
+                    f"{format_number(int(counts[row, column]))}\n{100 * share:.0f} %",
+                    ha="center",
+                    va="center",
+                    linespacing=1.4,
+                )
+            ax.set_xticks(range(counts.shape[1]), [str(label) for label in matrix.columns])
+            ax.set_yticks(
+                range(counts.shape[0]), [str(label) for label in matrix.index], rotation=90, va="center"
+            )
+            ax.tick_params(length=0)
+            ax.set(xlabel="Decision", ylabel="Reference standard")
+            ax.set_title(textwrap.fill(title, 28), loc="left", weight="bold", size=10.5)
+    return fig
+
+
+def learning_curves(
+    data: pd.DataFrame, *, training: str = "loss", validation: str = "val_loss", ylabel: str = "Cross-entropy"
+) -> Figure:
+    """Training and validation loss by epoch: one panel a model, one pair of lines a fold.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label, fold, epoch and the two named here.
+    training, validation : str
+        Columns to draw.
+    ylabel : str
+        Measure with its unit.
+    """
+    labels = list(dict.fromkeys(data["label"]))
+    columns = min(len(labels), 2)
+    n_rows = -(-len(labels) // columns)
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, 2.5 * n_rows + 0.4), layout="constrained")
+        grid = fig.subplots(n_rows, columns, squeeze=False, sharey=True)
+        for ax in list(grid.flat)[len(labels) :]:
+            ax.set_visible(False)
+        for ax, label in zip(grid.flat, labels, strict=False):
+            for _, fold in data.loc[data["label"] == label].groupby("fold"):
+                curve = fold.sort_values("epoch")
+                for column, colour, style in ((training, BLUE, "--"), (validation, ORANGE, "-")):
+                    ax.plot(
+                        curve["epoch"],
+                        curve[column],
+                        style,
+                        color=colour,
+                        linewidth=1.2,
+                        alpha=0.8,
+                        marker=".",
+                    )
+            ax.set_title(textwrap.fill(label, 28), weight="bold", size=10.5)
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+            ax.grid(True, axis="y")
+        for ax in grid[:, 0]:
+            ax.set_ylabel(ylabel)
+        for ax in list(grid.flat)[: len(labels)][-columns:]:  # the lowest panel of each column
+            ax.set_xlabel("Epoch")
+        handles = [
+            Line2D([], [], color=colour, linestyle="--" if name == "Training" else "-", label=name)
+            for name, colour in (("Training", BLUE), ("Validation", ORANGE))
+        ]
+        fig.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=3)
+    return fig
+
+
+def image_grid(
+    images: Sequence[NDArray[np.uint8]], titles: Sequence[str], *, columns: int = 3, **options: Any
+) -> Figure:
+    """Grey images in a grid, each under its title.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, uint8, shape (H, W)
+        All of one shape.
+    titles : sequence of str
+        As many as there are images.
+    columns : int
+        Images a row.
+    **options
+        Passed to ``imshow``, for instance ``cmap``.
+    """
+    columns = min(columns, len(images))
+    n_rows = -(-len(images) // columns)
+    height, width = images[0].shape
+    lines = max(len(textwrap.wrap(title, 54 // columns)) for title in titles)
+    cell = WIDTH / columns
+    with mpl.rc_context(_STYLE):
+        fig = Figure(
+            figsize=(WIDTH, n_rows * (cell * height / width + 0.2 * lines + 0.05)), layout="constrained"
+        )
+        grid: NDArray[Any] = fig.subplots(n_rows, columns, squeeze=False)
+        for ax in grid.flat:
+            ax.axis("off")
+        for ax, image, title in zip(islice(grid.flat, len(images)), images, titles, strict=True):
+            ax.imshow(image, **({"cmap": "gray", "vmin": 0, "vmax": 255} | options))
+            ax.set_title(textwrap.fill(title, 54 // columns), loc="center", size=10.5)
+    return fig

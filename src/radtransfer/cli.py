@@ -63,15 +63,40 @@ def run(
 
 
 @app.command()
+def study(profile: ProfileOption = "quick", force: ForceOption = False) -> None:
+    """Run the notebooks, build the book, and say how long each step took."""
+    from radtransfer.study.whole import run_and_build
+
+    run_and_build(profile, force=force)
+
+
+@app.command()
 def book(
     profile: Annotated[
-        str | None, typer.Option(help="Profile that ran; the published results without.")
+        str | None, typer.Option(help="A profile that was run; without it, the published results.")
     ] = None,
 ) -> None:
     """Render the book; nothing is executed."""
     from radtransfer.study.bookbuild import build_book
 
     typer.echo(f"book: {build_book(profile)}")
+
+
+@app.command()
+def publish(profile: ProfileOption = "published") -> None:
+    """Freeze the results of a complete run in results/."""
+    from radtransfer.study.publish import publish
+
+    typer.echo(f"published: {publish(profile)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do."""
+    from radtransfer.study.doctor import examine
+
+    for finding in examine():
+        typer.echo(f"{finding.state:8} {finding.subject:10} {finding.text}")
 
 
 def _forward(name: str, arguments: list[str]) -> None:

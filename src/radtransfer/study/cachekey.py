@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict
 
 import radtransfer
 from radtransfer import paths
+from radtransfer.data.manifest import load_manifest
 from radtransfer.hashing import sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from radtransfer.data.manifest import Dataset, WeightsEntry
     from radtransfer.study.profiles import Notebook, NotebookParameters
 
 PACKAGE = Path(radtransfer.__file__).parent
@@ -175,19 +177,13 @@ def _sources() -> Iterator[Path]:
 def data_digests(parameters: NotebookParameters) -> dict[str, str]:
     """Digest by manifest entry that a notebook reads.
 
-    A dataset's entry holds the checksum of every file, or that of a checksum list, so that its
-    digest stands for the data.
+    An entry pins the checksum of every file, so that it stands for the data. Where the files come
+    from does not matter: every source must give the same bytes.
     """
-    from radtransfer.data.manifest import load_manifest
-
-    if not (parameters.datasets or parameters.uses_weights):
-        return {}
     manifest = load_manifest()
-    entries = {name: manifest.datasets[name] for name in parameters.datasets}
-    digests = {name: sha256_json(entry.model_dump(mode="json")) for name, entry in entries.items()}
+    used: dict[str, Dataset | WeightsEntry] = {name: manifest.dataset(name) for name in parameters.datasets}
     if parameters.uses_weights:
-        digests |= {
-            f"weights of {name}": sha256_json(entry.model_dump(mode="json"))
-            for name, entry in manifest.weights.items()
-        }
-    return digests
+        used |= {f"weights of {name}": entry for name, entry in manifest.weights.items()}
+    return {
+        name: sha256_json(entry.model_dump(mode="json", exclude={"sources"})) for name, entry in used.items()
+    }

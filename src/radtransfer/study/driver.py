@@ -258,7 +258,7 @@ def run_study(
     reporter = reporter or Reporter()
     profile = check_study(name)
     wanted = [find_step(profile, only)] if only else list(profile.notebooks)
-    with _one_at_a_time(profile), _environment(profile):
+    with study_lock(profile), _environment(profile):
         write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))
         log = StudyLog.read(profile)
         log.write()
@@ -266,7 +266,14 @@ def run_study(
 
 
 @contextmanager
-def _one_at_a_time(profile: Profile) -> Iterator[None]:
+def study_lock(profile: Profile) -> Iterator[None]:
+    """Hold a profile's folder against other processes.
+
+    Raises
+    ------
+    RunError
+        At once, if another process holds it.
+    """
     folder = paths.study_dir(profile.name)
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -24,7 +24,10 @@ from pydantic import (
 )
 
 from radtransfer import paths
+from radtransfer.data.manifest import load_manifest
+from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.errors import InputError, unknown_name
+from radtransfer.training.runs import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,18 +87,11 @@ class CurationParameters(NotebookParameters):
     @field_validator("DATASET")
     @classmethod
     def _dataset_exists(cls, value: str) -> str:
-        from radtransfer.data.manifest import load_manifest
-
-        known = load_manifest().datasets
-        if value not in known:
-            raise unknown_name("dataset", value, known)
-        return value
+        return load_manifest().dataset(value).id
 
     @field_validator("PHANTOM")
     @classmethod
     def _phantom_is_valid(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        from radtransfer.data.phantoms import PhantomSpec
-
         if value is not None:
             types = get_type_hints(PhantomSpec)
             for name in value.keys() & types:
@@ -107,7 +103,12 @@ class CurationParameters(NotebookParameters):
         return value
 
     @model_validator(mode="after")
-    def _ages_are_ordered(self) -> CurationParameters:
+    def _parts_agree(self) -> CurationParameters:
+        dataset = load_manifest().dataset(self.DATASET)
+        if self.TASK not in dataset.tasks:
+            raise unknown_name(f"task of {dataset.id}", self.TASK, dataset.tasks)
+        if self.PHANTOM is not None and PhantomSpec.from_dict(self.PHANTOM).dataset != dataset.id:
+            raise ValueError(f"PHANTOM does not describe {dataset.id}")
         if self.AGE_MIN > self.AGE_MAX:
             raise ValueError(f"AGE_MIN {self.AGE_MIN} is above AGE_MAX {self.AGE_MAX}")
         return self
@@ -153,8 +154,6 @@ class TransferParameters(NotebookParameters):
     @field_validator("NETWORKS")
     @classmethod
     def _networks_exist(cls, value: list[str]) -> list[str]:
-        from radtransfer.training.runs import NETWORKS
-
         return _known("network", value, NETWORKS)
 
     @property

@@ -349,8 +349,9 @@ def evaluate(
         for key in _RATIOS:
             numerator, denominator = parts[key]
             samples[name][key] = bootstrap.ratio(numerator, denominator)
-            # precision and F1 have no value when nothing is called positive
-            points[key] = float(numerator.sum() / denominator.sum()) if denominator.sum() else 0.0
+            points[key] = float(numerator.sum() / max(denominator.sum(), 1))
+        # scikit-learn's convention: a model that calls nothing positive has precision 0
+        samples[name]["precision"] = np.nan_to_num(samples[name]["precision"])
         models[name] = Performance(
             model=name,
             weights=str(frame["weights"].iloc[0]),

@@ -66,8 +66,7 @@ def error_covariance(
         )
     if covariance == "delong":
         return _delong(study)
-    mean = metric.of(study).ravel()
-    return np.asarray(np.outer(mean, mean) - unshared_products(*pair_sums(study)))
+    return -_unshared_products(*pair_sums(study, centre=metric.of(study)))
 
 
 def _groups(values: FloatArray) -> FloatArray:
@@ -105,8 +104,15 @@ def _success(study: ReaderStudy) -> Iterator[tuple[slice, FloatArray]]:
         yield part, np.nan_to_num(success, nan=0.0)
 
 
-def pair_sums(study: ReaderStudy) -> tuple[FloatArray, FloatArray]:
+def pair_sums(study: ReaderStudy, *, centre: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Sums over pairs of success indicators, and how many terms they have (Gallas 2006, eq. 8 to 15).
+
+    Parameters
+    ----------
+    study : ReaderStudy
+    centre : ndarray, shape (n_modalities, n_readers)
+        Subtracted from the indicators. It cancels in a covariance when all readings exist; when some do not,
+        only indicators centred at the AUC keep the noise of unequal numbers out of it.
 
     Returns
     -------
@@ -114,12 +120,16 @@ def pair_sums(study: ReaderStudy) -> tuple[FloatArray, FloatArray]:
         Products of the indicators of two modality-reader groups summed over (0) the same pair of cases, (1)
         the same positive case, (2) the same negative case, (3) any two pairs; each includes the former ones.
     """
+    read_positive = _groups(study.read[..., study.truth == 1].astype(float))
+    read_negative = _groups(study.read[..., study.truth == 0].astype(float))
     n_groups = study.n_modalities * study.n_readers
     n_positive, n_negative = int((study.truth == 1).sum()), int((study.truth == 0).sum())
     same = np.zeros((n_groups, n_groups))
     by_positive = np.zeros((n_groups, n_positive))
     by_negative = np.zeros((n_groups, n_negative))
+    shift = centre.ravel()
     for part, success in _success(study):
+        success -= shift[:, None, None] * (read_positive[:, part, None] * read_negative[:, None, :])
         flat = success.reshape(n_groups, -1)
         same += flat @ flat.T
         by_positive[:, part] = success.sum(axis=2)
@@ -129,8 +139,6 @@ def pair_sums(study: ReaderStudy) -> tuple[FloatArray, FloatArray]:
         [same, by_positive @ by_positive.T, by_negative @ by_negative.T, np.outer(total, total)]
     )
 
-    read_positive = _groups(study.read[..., study.truth == 1].astype(float))
-    read_negative = _groups(study.read[..., study.truth == 0].astype(float))
     m, n = read_positive.sum(axis=1), read_negative.sum(axis=1)
     both_positive, both_negative = read_positive @ read_positive.T, read_negative @ read_negative.T
     denominator = np.stack(
@@ -144,8 +152,8 @@ def pair_sums(study: ReaderStudy) -> tuple[FloatArray, FloatArray]:
     return numerator, denominator
 
 
-def unshared_products(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Mean product of two groups' indicators over pairs without a common case: unbiased for the product."""
+def _unshared_products(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """Mean product of two groups' indicators over pairs without a common case."""
     terms = denominator[3] - denominator[1] - denominator[2] + denominator[0]
     if (terms <= 0).any():
         raise ValueError("fewer than two cases of a class: no variance can be estimated")

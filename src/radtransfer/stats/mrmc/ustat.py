@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
-from radtransfer.stats.mrmc.covariance import pair_sums, unshared_products
+from radtransfer.stats.mrmc.covariance import error_covariance, pair_sums
 from radtransfer.stats.mrmc.metrics import Metric
 from radtransfer.stats.mrmc.obuchowski_rockette import reader_values, t_estimate
 from radtransfer.stats.mrmc.result import MRMCResult
@@ -95,13 +96,19 @@ def _variance(
     return variance, max(total, min(df.values()), 1.0), fallback
 
 
-def u_statistics(study: ReaderStudy, *, level: float = 0.95) -> MRMCResult:
+def u_statistics(
+    study: ReaderStudy, *, moments: Literal["central", "raw"] = "central", level: float = 0.95
+) -> MRMCResult:
     """Compare the reader-averaged AUC of two modalities without any demand on balance.
 
     Parameters
     ----------
     study : ReaderStudy
         Two modalities (choose a pair with :meth:`ReaderStudy.with_modalities`). Any readings may be missing.
+    moments : {"central", "raw"}
+        Moments of the success indicators about the modality's AUC, or about 0 as iMRMC takes them. With
+        complete readings both give the same variance. With unequal numbers of readings the raw ones carry the
+        noise of the design: 2 % of readings missing can triple the variance or make it negative.
     level : float
         Confidence level.
 
@@ -124,16 +131,19 @@ def u_statistics(study: ReaderStudy, *, level: float = 0.95) -> MRMCResult:
             f"the U-statistics compare two modalities, not {study.n_modalities}: choose a pair with "
             "with_modalities"
         )
+    if moments not in ("central", "raw"):
+        raise ValueError(f"moments is {moments!r}; known: 'central', 'raw'")
+    values = Metric().of(study)
+    pairs = study.n_read_positive * study.n_read_negative
+    auc = (values * pairs).sum(axis=1) / pairs.sum(axis=1)
+    centre = np.zeros(values.shape) + (auc[:, None] if moments == "central" else 0.0)
     numerator, denominator = (
-        sums.reshape(4, 2, study.n_readers, 2, study.n_readers) for sums in pair_sums(study)
+        sums.reshape(4, 2, study.n_readers, 2, study.n_readers) for sums in pair_sums(study, centre=centre)
     )
     covariance = {
         (a, b): _Covariance.of(numerator[:, a, :, b, :], denominator[:, a, :, b, :])
         for a, b in ((0, 0), (1, 1), (0, 1))
     }
-    values = Metric().of(study)
-    pairs = study.n_read_positive * study.n_read_negative
-    auc = (values * pairs).sum(axis=1) / pairs.sum(axis=1)
     notes: list[str] = []
     method = "U-statistics, random readers, random cases; t with floored Satterthwaite degrees of freedom"
 
@@ -206,9 +216,8 @@ def u_statistics(study: ReaderStudy, *, level: float = 0.95) -> MRMCResult:
 
 def _reader_differences(study: ReaderStudy, values: FloatArray, level: float) -> tuple[Estimate, ...]:
     """Differences of each reader over cases, with the unbiased variance."""
-    mean = values.ravel()
     try:
-        matrix = np.outer(mean, mean) - unshared_products(*pair_sums(study))
+        matrix = error_covariance(study, covariance="unbiased")
     except ValueError:  # some reader has one case of a class
         return ()
     shaped = matrix.reshape(2, study.n_readers, 2, study.n_readers)

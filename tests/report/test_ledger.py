@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from radtransfer.errors import InputError
+from radtransfer.report.labels import family, model_label
+from radtransfer.report.ledger import fill_ledger, load_claims
+from radtransfer.report.numbers import Number, Registry
+from radtransfer.stats.result import Estimate
+
+CLAIMS = """
+- id: C1
+  claim: networks beat <baselines>
+  paper: 80 % to 90 %
+  difference: [0.1, 0.1]
+  finding: {kind: comparison, number: diff.t.a.accuracy, weights: weights.w.kind}
+  section: 04_evaluation
+- id: C2
+  claim: later
+  paper: none
+  finding: {kind: open, why: not part of this edition}
+- id: C9
+  claim: reading time
+  paper: 20 %
+  finding: {kind: not_testable, why: nobody measured it}
+"""
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Path:
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIMS)
+    return path
+
+
+def registry(low: float, high: float, start: str = "weights learned on ImageNet") -> Registry:
+    estimate = Estimate(name="d", estimate=(low + high) / 2, low=low, high=high, n={"patients": 9})
+    return Registry.collect(
+        [
+            Number(
+                key="diff.t.a.accuracy",
+                value=estimate.estimate,
+                low=low,
+                high=high,
+                level=0.95,
+                n=estimate.n,
+                description="Accuracy, A − B",
+            ),
+            Number(key="weights.w.kind", value=start),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "size"),
+    [
+        (0.05, 0.15, "supported", "inside"),
+        (0.01, 0.04, "supported", "outside"),
+        (-0.01, 0.2, "not supported", "inside"),
+        (-0.2, -0.1, "not supported", "outside"),
+        (0.0, 0.1, "not supported", "inside"),
+    ],
+)
+def test_the_verdict_follows_the_interval(
+    claims: Path, low: float, high: float, verdict: str, size: str
+) -> None:
+    row = fill_ledger(load_claims(claims), registry(low, high)).rows[0]
+    assert row.verdict == verdict
+    assert f"lies {size} it" in row.remark
+
+
+def test_without_imagenet_nothing_was_transferred(claims: Path) -> None:
+    ledger = fill_ledger(load_claims(claims), registry(0.1, 0.2, start="random numbers"))
+    assert ledger.rows[0].verdict == "not testable"
+    assert ledger.rows[0].number is None
+    assert ledger.count("not testable") == 2
+
+
+def test_the_table_escapes_text_and_links_to_the_evidence(claims: Path) -> None:
+    html = fill_ledger(load_claims(claims), registry(0.1, 0.2))._repr_html_()
+    assert "&lt;baselines&gt;" in html
+    assert 'href="04_evaluation.html"' in html
+    assert "0.150 (95 % CI 0.100 to 0.200)" in html
+
+
+def test_a_number_that_nobody_recorded_is_named(claims: Path) -> None:
+    with pytest.raises(InputError, match="diff"):
+        fill_ledger(load_claims(claims), Registry.collect([Number(key="weights.w.kind", value="ImageNet")]))
+
+
+def test_a_misspelt_field_names_claim_and_field(claims: Path) -> None:
+    claims.write_text(CLAIMS.replace("paper: none", "papr: none"))
+    with pytest.raises(InputError, match=r"C2.*pap"):
+        load_claims(claims)
+
+
+def test_the_books_own_claims_are_eleven_and_valid() -> None:
+    assert [claim.id for claim in load_claims()] == [f"C{i}" for i in range(1, 12)]
+
+
+def test_random_weights_are_never_called_transfer() -> None:
+    assert "no transfer" in model_label("vgg16_frozen", "random")
+    assert model_label("vgg16_frozen", "imagenet") == "VGG16, frozen"
+    assert family("custom_cnn_scratch") == "scratch"
+    assert family("thumbnail32") == "shortcut"

@@ -125,6 +125,8 @@ class TrainingOptions(_Frozen):
         zoom and translation as fractions of the side.
     horizontal_flip : bool
         Mirror half of the views. Off by default: a mirrored chest has its heart on the right.
+    views_seed : int
+        Seed of the views alone, so that runs of several seeds share their stored activations.
     head_units : tuple of int
         Widths of the dense ReLU layers between pooling and softmax.
     dropout : float
@@ -140,7 +142,7 @@ class TrainingOptions(_Frozen):
     validation_fraction : float
         Share of the training patients kept for early stopping and thresholds.
     seed : int
-        Seed of everything random: weights, views, order, dropout, validation patients.
+        Seed of everything else that is random: weights, order, dropout, validation patients.
     """
 
     input_size: int = Field(default=224, ge=16)
@@ -149,6 +151,7 @@ class TrainingOptions(_Frozen):
     zoom: float = Field(default=0.1, ge=0, lt=1)
     shift: float = Field(default=0.05, ge=0, lt=1)
     horizontal_flip: bool = False
+    views_seed: int = Field(default=0, ge=0)
     head_units: tuple[int, ...] = (256, 64)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     learning_rate: float = Field(default=1e-3, gt=0)

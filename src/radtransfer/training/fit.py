@@ -1,0 +1,561 @@
+"""Training: from stored views and activations to run records, one a network and fold.
+
+The loop is written out, and not left to ``keras.Model.fit``, for one property: an epoch is a pure
+function of (weights, optimiser state, number of the epoch, seed). Order, views and dropout are
+drawn anew for each epoch from its number, so that a run that was killed goes on from its last
+epoch and ends with the very weights of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from radtransfer.atomic import atomic_file
+from radtransfer.errors import InputError, RunError
+from radtransfer.models.freezing import assert_trainable, suffix
+from radtransfer.models.heads import build_head, set_scaling
+from radtransfer.models.registry import Backbone, backbone
+from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
+from radtransfer.training.augment import VIEW_FIELDS
+from radtransfer.training.features import Stored, Tap, stored_activations, stored_views
+from radtransfer.training.runs import (
+    NetworkSpec,
+    RunRecord,
+    RunSpec,
+    RunStore,
+    TrainingOptions,
+    network,
+    predictions_frame,
+    software_environment,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+    from radtransfer.data.store import CuratedDataset
+
+Progress = Callable[[str], None]
+
+RECIPE = 1
+"""Raised when a change of the code changes results."""
+
+PLATEAU_PATIENCE = 2
+PLATEAU_FACTOR = 0.5
+"""Halve the learning rate when the validation loss has not fallen for two epochs."""
+
+PARTS = ("train", "validation", "test")
+ONE_HOT = np.eye(2, dtype=np.float32)
+
+
+def train_networks(
+    dataset: CuratedDataset,
+    *,
+    task: str,
+    networks: Sequence[str],
+    options: TrainingOptions | Mapping[str, TrainingOptions],
+    n_folds_used: int | None = None,
+    store: RunStore | None = None,
+    progress: Progress | None = None,
+) -> list[RunRecord]:
+    """Cross-validate networks on a curated dataset.
+
+    In each fold the network is trained on the other folds without their validation patients,
+    stopped by validation loss, and scores the validation and the test part. Runs that exist are
+    loaded, runs that were interrupted go on from their last epoch.
+
+    Parameters
+    ----------
+    dataset : CuratedDataset
+    task : str
+        A binary task of the dataset.
+    networks : sequence of str
+        Names in :data:`radtransfer.training.runs.NETWORKS`.
+    options : TrainingOptions or dict of str to TrainingOptions
+        For all networks, or by network.
+    n_folds_used : int, optional
+        Only the first so many folds are test parts; all by default.
+    store : RunStore, optional
+    progress : callable, optional
+        Called with lines to show.
+
+    Returns
+    -------
+    list of RunRecord
+        By network in the order given, then by fold.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or there are not so many folds.
+    RunError
+        If a part of a fold lacks a class or the loss is no longer a number.
+    """
+    tell = progress or (lambda line: None)
+    store = store or RunStore()
+    n_folds = dataset.folds.n_folds if n_folds_used is None else n_folds_used
+    if not 1 <= n_folds <= dataset.folds.n_folds:
+        raise InputError(f"{n_folds} folds wanted where the dataset has {dataset.folds.n_folds}")
+    jobs = [
+        _Job.make(dataset, task, network(name), options[name] if isinstance(options, Mapping) else options)
+        for name in networks
+    ]
+    pending = [job for job in jobs if any(not store.has(job.run(fold)) for fold in range(n_folds))]
+    for job in pending:
+        _train(job, pending, n_folds, store, tell)
+    return [store.load(job.run(fold)) for job in jobs for fold in range(n_folds)]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A network that is to be trained on a dataset, in all its folds."""
+
+    dataset: CuratedDataset
+    task: str
+    network: NetworkSpec
+    backbone: Backbone
+    weights: WeightsInfo
+    options: TrainingOptions
+
+    @classmethod
+    def make(cls, dataset: CuratedDataset, task: str, spec: NetworkSpec, options: TrainingOptions) -> _Job:
+        parts = backbone(spec.backbone)
+        if options.input_size < parts.min_size:
+            raise InputError(
+                f"{spec.name} needs an input of at least {parts.min_size} px, not {options.input_size}"
+            )
+        weights = WeightsInfo("none") if spec.regime == "scratch" else obtain_weights(parts)
+        return cls(dataset, task, spec, parts, weights, options)
+
+    def run(self, fold: int) -> RunSpec:
+        unused = {"seed"} if self.network.regime == "finetuned" else {"seed", "finetune_learning_rate"}
+        return RunSpec(
+            recipe=RECIPE,
+            kind="network",
+            model=self.network.name,
+            task=self.task,
+            dataset_digest=self.dataset.digest,
+            folds_digest=self.dataset.folds.digest,
+            fold=fold,
+            weights=self.weights.kind,
+            weights_digest=self.weights.digest,
+            options=self.options.model_dump(mode="json", exclude=unused)
+            | self.network.model_dump(mode="json", exclude={"name"}),
+            seed=self.options.seed,
+        )
+
+    @property
+    def cut(self) -> str | None:
+        """Last frozen layer."""
+        return None if self.network.regime == "scratch" else self.backbone.cut(self.network.trainable_blocks)
+
+    @property
+    def pooled(self) -> Tap:
+        """Pooled output of the backbone: all that a head alone needs."""
+        return Tap(self.backbone.blocks[-1][1], pooled=True)
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Frozen activations that training starts from; none for a network without frozen layers."""
+        if self.network.regime == "scratch":
+            return ()
+        if self.network.regime == "frozen" or self.cut is None:
+            return (self.pooled,)
+        return (self.pooled, Tap(self.cut, pooled=False))
+
+    def shares_activations(self, other: _Job) -> bool:
+        """Whether one pass through the backbone serves both."""
+        return (
+            self.backbone is other.backbone
+            and self.weights == other.weights
+            and all(getattr(self.options, name) == getattr(other.options, name) for name in VIEW_FIELDS)
+            and (self.weights.kind == "imagenet" or self.options.seed == other.options.seed)
+        )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Network inputs by (view, row), made from something stored."""
+
+    stored: Stored
+    prepare: Callable[[NDArray[Any]], NDArray[np.float32]]
+
+    @property
+    def n_views(self) -> int:
+        return int(self.stored.array.shape[0])
+
+    def batch(self, views: NDArray[np.intp] | int, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self.prepare(self.stored.array[views, rows])
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A model and what it is trained on; staged fine-tuning has two, everything else one."""
+
+    name: str
+    model: keras.Model
+    source: _Source
+    learning_rate: float
+
+
+def _train(job: _Job, pending: Sequence[_Job], n_folds: int, store: RunStore, tell: Progress) -> None:
+    import keras
+
+    environment = _environment(job)
+    image_ids = _fold_images(job.dataset)
+    views = stored_views(job.dataset, image_ids, job.options, progress=tell)
+    base = load_backbone(job.backbone, job.options.input_size, job.weights, seed=job.options.seed)
+    if job.taps and job.weights.kind != "imagenet":
+        tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
+    shared = dict.fromkeys(tap for other in pending if other.shares_activations(job) for tap in other.taps)
+    activations = stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
+    stages = _stages(job, base, views, activations)
+    initial = [_snapshot(stage.model) for stage in stages]
+    for fold in range(n_folds):
+        run = job.run(fold)
+        with store.claim(run):
+            if store.has(run):
+                continue
+            # folds share their compiled models, and start alike whatever was trained before
+            for stage, snapshot in zip(stages, initial, strict=True):
+                _restore(stage.model, snapshot)
+            _Fold(job, run, stages, store, tell).train(
+                environment, prefix_s=max((activations[tap].seconds for tap in job.taps), default=0.0)
+            )
+    del stages, initial, base
+    # Keras keeps every model of a process alive until it is told not to
+    keras.utils.clear_session()
+    gc.collect()
+
+
+def _fold_images(dataset: CuratedDataset) -> tuple[str, ...]:
+    """Images that take part in cross-validation, in the order of the folds' table."""
+    return tuple(str(image_id) for image_id in dataset.folds.table["image_id"])
+
+
+def _stages(
+    job: _Job, base: keras.Model, views: Stored, activations: Mapping[Tap, Stored]
+) -> tuple[_Stage, ...]:
+    import keras
+    from keras import Input, Model, layers
+
+    scratch = job.network.regime == "scratch"
+    head = build_head(
+        base.output.shape[-1],
+        units=job.options.head_units,
+        dropout=job.options.dropout,
+        standardise=not scratch,
+    )
+    n_head = 2 * (len(job.options.head_units) + 1)
+
+    def compiled(model: keras.Model, n_variables: int) -> keras.Model:
+        assert_trainable(model, n_variables)
+        # XLA on a CPU is many times slower than the kernels it replaces; JAX has nothing else
+        jit = keras.backend.backend() == "jax"
+        model.compile(optimizer="adam", loss="categorical_crossentropy", jit_compile=jit)
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    if scratch:
+        part, source = suffix(base, None, train_normalisation=True), _Source(views, job.backbone.preprocess)
+    else:
+        pooled = _Source(activations[job.pooled], _as_is)
+        stage = _Stage("head", compiled(head, n_head), pooled, job.options.learning_rate)
+        if job.network.regime == "frozen":
+            return (stage,)
+        part = suffix(base, job.cut, train_normalisation=False)
+        cut = Tap(job.cut, pooled=False) if job.cut else None
+        source = _Source(activations[cut], _as_is) if cut else _Source(views, job.backbone.preprocess)
+
+    inputs = Input(part.input_shape[1:])
+    outputs = head(layers.GlobalAveragePooling2D()(part(inputs)))
+    n_part = sum(_n_trained(layer, train_normalisation=scratch) for layer in part.layers)
+    whole = compiled(Model(inputs, outputs, name=job.network.name), n_part + n_head)
+    if scratch:
+        return (_Stage("all", whole, source, job.options.learning_rate),)
+    # A fresh head sends large, senseless gradients into the pretrained blocks. It is trained
+    # first, on pooled activations that are there anyway, and then all together at a lower rate.
+    return (stage, _Stage("blocks", whole, source, job.options.finetune_learning_rate))
+
+
+def _as_is(activations: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(activations)
+
+
+def _n_trained(layer: keras.layers.Layer, *, train_normalisation: bool) -> int:
+    """Variables a layer should train, from its kind and not from its switches."""
+    from keras.layers import BatchNormalization
+
+    if isinstance(layer, BatchNormalization):
+        return 2 if train_normalisation else 0
+    return len(layer.weights)
+
+
+def _snapshot(model: keras.Model) -> dict[str, list[NDArray[Any]]]:
+    """Everything that training changes."""
+    return {
+        "weights": model.get_weights(),
+        "optimiser": [np.asarray(variable) for variable in model.optimizer.variables],
+    }
+
+
+def _restore(model: keras.Model, snapshot: Mapping[str, Sequence[NDArray[Any]]]) -> None:
+    model.set_weights(list(snapshot["weights"]))
+    for variable, value in zip(model.optimizer.variables, snapshot["optimiser"], strict=True):
+        variable.assign(value)
+
+
+@dataclass
+class _State:
+    """Where a run stands after an epoch, beside its weights.
+
+    Attributes
+    ----------
+    stage, epoch : int
+        Stage in progress and its finished epochs.
+    learning_rate : float
+        Of the next epoch.
+    best_loss : float or None
+        Least validation loss in this stage; None before the stage has begun.
+    stale, plateau : int
+        Epochs since the best one, and since then or the last reduction of the rate.
+    history : list of dict
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    learning_rate: float = 0.0
+    best_loss: float | None = None
+    stale: int = 0
+    plateau: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Fold:
+    """Training of one network in one fold."""
+
+    def __init__(
+        self, job: _Job, run: RunSpec, stages: Sequence[_Stage], store: RunStore, tell: Progress
+    ) -> None:
+        self.job, self.run, self.stages, self.store, self.tell = job, run, stages, store, tell
+        self.title = f"{run.model}, fold {run.fold + 1}"
+        self.checkpoint = store.state_folder(run) / "checkpoint.npz"
+        self.split = job.dataset.folds.split(
+            run.fold, validation_fraction=job.options.validation_fraction, seed=run.seed
+        )
+        labels = job.dataset.labels(run.task)
+        self.labels = {part: labels[job.dataset.index(self.split.ids(part))] for part in PARTS}
+        stored = stages[0].source.stored
+        self.rows = {part: stored.rows(self.split.ids(part)) for part in PARTS}
+        for part, values in self.labels.items():
+            if set(values.tolist()) != {0, 1}:
+                raise RunError(
+                    f"{self.title}: the {part} part has no image of one class",
+                    hint="use fewer folds or a larger validation_fraction",
+                )
+
+    def train(self, environment: Mapping[str, Any], *, prefix_s: float) -> RunRecord:
+        """Train all stages, score, and write the record."""
+        state, best = self._resume()
+        while state.stage < len(self.stages):
+            stage = self.stages[state.stage]
+            if state.best_loss is None:
+                best = self._begin(stage, state)
+            while state.epoch < self.job.options.epochs and state.stale < self.job.options.patience:
+                best = self._epoch(stage, state, best)
+                self._save(stage, state, best)
+            stage.model.set_weights(best)
+            state = _State(stage=state.stage + 1, history=state.history)
+        return self._record(state, environment, prefix_s)
+
+    def _begin(self, stage: _Stage, state: _State) -> list[NDArray[Any]]:
+        if self.job.network.regime != "scratch" and state.stage == 0:
+            features = stage.source.stored.array[:, self.rows["train"]]
+            set_scaling(stage.model, features.reshape(-1, features.shape[-1]))
+        state.learning_rate = stage.learning_rate
+        # the start counts: fine-tuning that never helps gives back the head it began with
+        state.best_loss = self._validation_loss(stage)
+        weights: list[NDArray[Any]] = stage.model.get_weights()
+        return weights
+
+    def _epoch(self, stage: _Stage, state: _State, best: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        started = time.perf_counter()
+        rate = state.learning_rate
+        loss = self._pass(stage, state)
+        validation_loss = self._validation_loss(stage)
+        if not (math.isfinite(loss) and math.isfinite(validation_loss)):
+            raise RunError(
+                f"{self.title}: the loss is no longer a number after epoch {state.epoch + 1}",
+                hint=f"lower the learning rate, now {rate:g}",
+            )
+        state.epoch += 1
+        assert state.best_loss is not None
+        if validation_loss < state.best_loss:
+            state.best_loss, state.stale, state.plateau = validation_loss, 0, 0
+            best = stage.model.get_weights()
+        else:
+            state.stale += 1
+            state.plateau += 1
+            if state.plateau == PLATEAU_PATIENCE:
+                state.learning_rate *= PLATEAU_FACTOR
+                state.plateau = 0
+        state.history.append(
+            {
+                "stage": stage.name,
+                "epoch": state.epoch,
+                "loss": loss,
+                "validation_loss": validation_loss,
+                "learning_rate": rate,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+        self.tell(
+            f"{self.title}, {stage.name}: epoch {state.epoch}, loss {loss:.4f}, "
+            f"validation {validation_loss:.4f}, {state.history[-1]['seconds']:.1f} s"
+        )
+        return best
+
+    def _pass(self, stage: _Stage, state: _State) -> float:
+        """One epoch of steps: each image once, in one of its views; the mean loss."""
+        rng = np.random.default_rng([self.run.seed, self.run.fold, state.stage, state.epoch])
+        rows, labels = self.rows["train"], self.labels["train"]
+        size = min(self.job.options.batch_size, len(rows))
+        order = rng.permutation(len(rows))
+        views = rng.integers(stage.source.n_views, size=len(rows))
+        model = stage.model
+        model.optimizer.learning_rate = state.learning_rate
+        for variable in _seeds(model):
+            variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
+        model.reset_metrics()
+        loss = math.nan
+        # the last few images of each epoch's order sit out: all steps are of one shape, compiled
+        # once, and weigh every image alike
+        for start in range(0, len(rows) - size + 1, size):
+            chosen = order[start : start + size]
+            inputs = stage.source.batch(views[chosen], rows[chosen])
+            logs = model.train_on_batch(inputs, ONE_HOT[labels[chosen]], return_dict=True)
+            loss = float(logs["loss"])  # running mean since the metrics were reset
+        return loss
+
+    def _scores(self, stage: _Stage, part: str) -> NDArray[np.float64]:
+        """P(class 1) of the unchanged images of a part, shape (n,)."""
+        rows = self.rows[part]
+        size = self.job.options.batch_size
+        scores = []
+        for start in range(0, len(rows), size):
+            chosen = rows[start : start + size]
+            # filled up to the one batch shape, then cut off again
+            filled = np.resize(chosen, size)
+            output = np.asarray(stage.model.predict_on_batch(stage.source.batch(0, filled)))
+            scores.append(output[: len(chosen), 1].astype(np.float64))
+        return np.concatenate(scores)
+
+    def _validation_loss(self, stage: _Stage) -> float:
+        score = self._scores(stage, "validation")
+        right = np.where(self.labels["validation"] == 1, score, 1 - score)
+        return float(-np.log(np.maximum(right, 1e-7)).mean())
+
+    def _save(self, stage: _Stage, state: _State, best: Sequence[NDArray[Any]]) -> None:
+        arrays = {
+            f"{name}/{i:04d}": value
+            for name, values in (_snapshot(stage.model) | {"best": list(best)}).items()
+            for i, value in enumerate(values)
+        }
+        text = np.frombuffer(json.dumps(asdict(state)).encode(), dtype=np.uint8)
+        with atomic_file(self.checkpoint) as partial:
+            np.savez(partial, allow_pickle=False, state=text, **arrays)
+
+    def _resume(self) -> tuple[_State, list[NDArray[Any]]]:
+        if not self.checkpoint.is_file():
+            return _State(), []
+        with np.load(self.checkpoint, allow_pickle=False) as stored:
+            state = _State(**json.loads(stored["state"].tobytes()))
+            kept: dict[str, list[NDArray[Any]]] = {"weights": [], "optimiser": [], "best": []}
+            for name in sorted(stored.files):
+                if name != "state":
+                    kept[name.split("/")[0]].append(stored[name])
+        _restore(self.stages[state.stage].model, kept)
+        self.tell(f"{self.title}: goes on after epoch {state.epoch} of {self.stages[state.stage].name}")
+        return state, kept["best"]
+
+    def _record(self, state: _State, environment: Mapping[str, Any], prefix_s: float) -> RunRecord:
+        started = time.perf_counter()
+        stage = self.stages[-1]
+        scores = {part: self._scores(stage, part) for part in ("validation", "test")}
+        predict_s = time.perf_counter() - started
+        ids = {part: self.split.ids(part) for part in scores}
+        patient_of = self.split.table.set_index("image_id")["patient_id"]
+        image_ids = [*ids["validation"], *ids["test"]]
+        predictions = predictions_frame(
+            self.run,
+            image_ids=image_ids,
+            patient_ids=patient_of.loc[image_ids].tolist(),
+            part=["validation"] * len(ids["validation"]) + ["test"] * len(ids["test"]),
+            labels=np.concatenate([self.labels[part] for part in scores]),
+            scores=np.concatenate(list(scores.values())),
+        )
+        train_s = sum(epoch["seconds"] for epoch in state.history)
+        return self.store.write(
+            self.run,
+            predictions,
+            history=state.history,
+            metrics={
+                "validation_auc": roc_auc_score(self.labels["validation"], scores["validation"]),
+                "validation_loss": self._validation_loss(stage),
+            },
+            timings={
+                "prefix_s": prefix_s,
+                "train_s": train_s,
+                "predict_s": predict_s,
+                "epochs": len(state.history),
+                **{f"n_{part}": len(rows) for part, rows in self.rows.items()},
+            },
+            environment=environment,
+            arrays={f"{i:04d}": weights for i, weights in enumerate(stage.model.get_weights())},
+        )
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """States of the random generators of a model's dropout layers."""
+    return [variable for variable in model.non_trainable_variables if "seed_generator_state" in variable.path]
+
+
+def _environment(job: _Job) -> dict[str, Any]:
+    """Make results repeatable as far as the backend can, and say what they still depend on."""
+    import keras
+
+    backend = keras.backend.backend()
+    described: dict[str, Any] = software_environment("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
+    described |= {
+        "backend": backend,
+        "weights": {
+            "kind": job.weights.kind,
+            "source": job.weights.source,
+            "digest": job.weights.digest,
+            "reasons": list(job.weights.reasons),
+        },
+    }
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        gpus = tf.config.list_physical_devices("GPU")
+        described |= {
+            "device": tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU",
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or described["cores"],
+            "op_determinism": True,
+        }
+    elif backend == "jax":
+        import jax
+
+        described |= {"device": jax.devices()[0].device_kind}
+    return described

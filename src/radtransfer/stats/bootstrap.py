@@ -137,7 +137,7 @@ class ClusterBootstrap:
             If labels are not 0 and 1, a group lacks a class, a score is NaN, or lengths differ.
         """
         parts = self._parts(y, score, groups)
-        curves = [_SortedCurve(*part, self._member, self.n_clusters) for part in parts]
+        curves = [WeightedAUC(*part, self._member, self.n_clusters) for part in parts]
         n = max(curve.n_steps for curve in curves)
         samples = np.empty(self.n_resamples)
         done = 0
@@ -407,8 +407,8 @@ class ClusterBootstrap:
         return adjusted
 
 
-class _SortedCurve:
-    """Cases of a score in order, ready for weights.
+class WeightedAUC:
+    """AUC of one score for many sets of weights, from one sort.
 
     The order is cut into steps, each a run of negative cases followed by a run of positive ones, or the cases
     of both classes that tie. A step's positives win against all negatives of earlier steps and against those

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -88,7 +89,7 @@ def count(value: float, *, name: str, least: int = 0) -> int:
     ValueError
         If it is not whole or too small.
     """
-    if value != value or value != int(value) or value < least:
+    if not math.isfinite(value) or value != int(value) or value < least:
         raise ValueError(f"{name} is {value}, not a whole number of at least {least}")
     return int(value)
 

@@ -144,9 +144,9 @@ def clustered_proportion(
         design_effect = variance / (value * (1 - value) / n_trials)
         tail = (1 - checks.fraction(level, name="level", open_ends=True)) / 2
         small_sample = stats.t.isf(tail, n_trials - 1) / stats.t.isf(tail, n_clusters - 1)
-        # equal proportions in all patients would promise certainty: more trials than there are
-        needed = n_trials * small_sample**2
-        effective = float(n_trials if needed >= n_trials * design_effect else needed / design_effect)
+        effective = float(n_trials)  # also where all patients have the same proportion, design effect 0
+        if design_effect > 0:
+            effective = min(effective, n_trials * float(small_sample) ** 2 / design_effect)
     else:
         design_effect, effective = n_trials / n_clusters, float(n_clusters)
     low, high = _limits(value * effective, effective, method=method, level=level)
@@ -156,7 +156,7 @@ def clustered_proportion(
         low=low,
         high=high,
         level=level,
-        method=f"{_METHODS[method]} interval for the effective number of trials (design effect, ratio estimator)",
+        method=f"{_METHODS[method]} interval for the effective number of trials (design effect)",
         n={"clusters": n_clusters, "trials": n_trials},
         details={
             "successes": int(x.sum()),
@@ -339,11 +339,10 @@ def _predictive_value(
     method = f"at prevalence {share if name == 'PPV' else 1 - share:.6g}"
     n: dict[str, int] = {}
     if n_with is not None and n_without is not None:
+        own, other = ("positive", "negative") if name == "PPV" else ("negative", "positive")
         n = {
-            "n_with" if name == "PPV" else "n_without": checks.count(n_with, name="number of cases", least=1),
-            "n_without" if name == "PPV" else "n_with": checks.count(
-                n_without, name="number of cases", least=1
-            ),
+            own: checks.count(n_with, name=f"number of {own} cases", least=1),
+            other: checks.count(n_without, name=f"number of {other} cases", least=1),
         }
         if 0 < value < 1:
             variance = (1 - hit) / (hit * n_with) + correct_rejection / ((1 - correct_rejection) * n_without)

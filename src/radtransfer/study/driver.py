@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from papermill.exceptions import PapermillExecutionError
 
     from radtransfer.study.progress import LastLine
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""IPython paints its tracebacks."""
 
 
 class StepEntry(BaseModel):
@@ -446,8 +451,9 @@ def _papermill(notebook: Notebook, target: Path, parameters: Mapping[str, Any], 
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from radtransfer.study.kernel import OwnKernelManager
+    from radtransfer.study.kernel import own_kernel_manager
 
+    log = target.with_suffix(".log")
     try:
         papermill.execute_notebook(
             str(notebook.path),
@@ -456,7 +462,7 @@ def _papermill(notebook: Notebook, target: Path, parameters: Mapping[str, Any], 
             cwd=str(paths.project_root()),
             kernel_name="python3",
             language="python",
-            kernel_manager_class=OwnKernelManager,
+            kernel_manager_class=own_kernel_manager(log),
             progress_bar=False,
             stdout_file=last_line,
             # a loaded machine starts kernels and passes messages late; that is no failure
@@ -467,9 +473,10 @@ def _papermill(notebook: Notebook, target: Path, parameters: Mapping[str, Any], 
         raise _notebook_error(notebook, target, error) from None
     except DeadKernelError:
         raise StepError(
-            f"{notebook.name}: its kernel died while running; half-executed notebook: {target}",
+            f"{notebook.name}: its kernel died; half-executed notebook: {target}, its last words: {log}",
             hint="most often memory: smaller BATCH_SIZE or VIEWS, or see radtransfer doctor",
         ) from None
+    log.unlink(missing_ok=True)
 
 
 def _notebook_error(notebook: Notebook, target: Path, error: PapermillExecutionError) -> StepError:
@@ -486,5 +493,5 @@ def _notebook_error(notebook: Notebook, target: Path, error: PapermillExecutionE
         f"half-executed notebook: {target}",
         hint="--debug shows the traceback",
     )
-    failure.add_note("\n".join(error.traceback))
+    failure.add_note(COLOUR.sub("", "\n".join(error.traceback)))
     return failure

@@ -386,11 +386,13 @@ def _problem(error: Any, known: Iterable[str]) -> str:
         return f"{name} is missing"
     if isinstance(cause := error.get("ctx", {}).get("error"), Exception):
         return f"{name}: {cause}" if name else str(cause)
-    text = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    if error["type"] == "too_short":
+        return f"{name} is empty"
+    text = error["msg"].replace("Input should be a valid ", "should be ").replace("Input ", "")
     hint = ""
     if error["type"] == "float_type" and isinstance(given, str) and _is_number(given):
         hint = f" (YAML reads {given} as text: write {float(given)!r} or {given.replace('e', '.0e')})"
-    return f"{name} = {given!r} should be {text}{hint}".removeprefix(" = ")
+    return f"{name} = {given!r} {text}{hint}".removeprefix(" = ")
 
 
 def _is_number(text: str) -> bool:

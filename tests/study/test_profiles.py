@@ -1,0 +1,161 @@
+"""Profiles are refused before anything runs, with the nearest valid name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from small_project import PARAMETERS, Project
+
+from radtransfer.errors import InputError
+from radtransfer.study.profiles import (
+    NOTEBOOKS,
+    Notebook,
+    check_notebook,
+    declared_parameters,
+    load_profile,
+    profile_names,
+)
+
+
+@pytest.mark.parametrize("name", ["tiny", "quick", "published", "full"])
+def test_the_shipped_profiles_and_notebooks_agree(name: str) -> None:
+    profile = load_profile(name)
+    assert list(profile.notebooks) == list(NOTEBOOKS)
+    for notebook in NOTEBOOKS.values():
+        check_notebook(notebook)
+    assert profile.publishable == (name in ("published", "full"))
+    assert profile.offline == (name == "tiny")
+
+
+def test_notebooks_come_after_those_they_need() -> None:
+    names = list(NOTEBOOKS)
+    for notebook in NOTEBOOKS.values():
+        assert all(names.index(need) < names.index(notebook.name) for need in notebook.needs)
+
+
+def test_an_unknown_profile_is_refused_with_the_nearest(project: Project) -> None:
+    assert profile_names() == ["small"]
+    with pytest.raises(InputError, match=r"unknown profile 'smal' \(did you mean 'small'\?\)"):
+        load_profile("smal")
+
+
+def test_values_arrive_as_written(project: Project) -> None:
+    project.set_parameters(IMAGE_SIZE=96, PHANTOM={"n_patients": 40, "auc": 1 / 1.25})
+    parameters = load_profile("small").notebooks["01_data_curation"]
+    expected = PARAMETERS["01_data_curation"] | {
+        "IMAGE_SIZE": 96,
+        "PHANTOM": {"n_patients": 40, "auc": 0.8},
+    }
+    assert parameters.model_dump() == expected
+
+
+WRONG = [
+    # notebook, parameters, what is said
+    ("01_data_curation", {"IMAGE_SIZ": 64}, r"unknown parameter 'IMAGE_SIZ' \(did you mean 'IMAGE_SIZE'\?\)"),
+    ("01_data_curation", {"STUDY_DIR": "x"}, r"STUDY_DIR is set by the driver"),
+    ("01_data_curation", {"IMAGE_SIZE": "64"}, r"IMAGE_SIZE = '64' should be integer"),
+    ("01_data_curation", {"IMAGE_SIZE": 64.0}, r"IMAGE_SIZE = 64.0 should be integer"),
+    ("01_data_curation", {"SEED": True}, r"SEED = True should be integer"),
+    ("01_data_curation", {"IMAGE_SIZE": 8}, r"IMAGE_SIZE = 8 should be greater than or equal to 16"),
+    ("01_data_curation", {"TEST_FRACTION": 0.6}, r"TEST_FRACTION = 0.6 should be less than or equal to 0.5"),
+    ("01_data_curation", {"AGE_MIN": 81}, r"AGE_MIN 81 is above AGE_MAX 80"),
+    ("01_data_curation", {"DATASET": "phantom_xry"}, r"dataset 'phantom_xry' \(did you mean 'phantom_xray'"),
+    ("01_data_curation", {"TASK": "haemorrhage"}, r"unknown task of phantom_xray 'haemorrhage'"),
+    ("01_data_curation", {"PHANTOM": {"n_patient": 9}}, r"did you mean 'n_patients'\?"),
+    ("01_data_curation", {"PHANTOM": {"n_patients": "9"}}, r"n_patients: '9' should be integer"),
+    ("01_data_curation", {"PHANTOM": {"auc": 1.5}}, r"phantom auc is 1.5"),
+    ("01_data_curation", {"PHANTOM": {"modality": "ct"}}, r"PHANTOM does not describe phantom_xray"),
+    ("02_traditional_baselines", {"BASELINES": []}, r"BASELINES is empty"),
+    ("02_traditional_baselines", {"BASELINES": ["metdata"]}, r"did you mean 'metadata'\?"),
+    ("02_traditional_baselines", {"BASELINES": ["metadata"] * 2}, r"a baseline is named twice"),
+    ("02_traditional_baselines", {"FOLDS_USED": 4}, r"FOLDS_USED 4 is above N_FOLDS 3"),
+    ("03_transfer_learning", {"NETWORKS": ["vgg16_frzen"]}, r"did you mean 'vgg16_frozen'\?"),
+    ("03_transfer_learning", {"LEARNING_RATE": "1e-4"}, r"YAML reads 1e-4 as text: write 0.0001 or 1.0e-4"),
+    ("03_transfer_learning", {"DROPOUT": 1.0}, r"DROPOUT = 1.0 should be less than 1"),
+]
+
+
+@pytest.mark.parametrize(("notebook", "values", "said"), WRONG, ids=[str(case[1]) for case in WRONG])
+def test_a_wrong_parameter_is_refused(
+    project: Project, notebook: str, values: dict[str, Any], said: str
+) -> None:
+    project.set_parameters(notebook, **values)
+    with pytest.raises(InputError, match=said) as refusal:
+        load_profile("small")
+    assert str(refusal.value).startswith(f"profiles/small.yaml: {notebook}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_problem_is_told_at_once(project: Project) -> None:
+    parameters = PARAMETERS["01_data_curation"] | {"SEED": -1, "N_FOLDS": 1}
+    del parameters["TASK"]
+    project.write_profile(notebooks={"01_data_curation": parameters})
+    with pytest.raises(InputError, match=r"TASK is missing; N_FOLDS = 1 .*; SEED = -1 "):
+        load_profile("small")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"notebooks": {"01_data_curatoin": {}}}, r"did you mean '01_data_curation'\?"),
+        ({"notebooks": {}}, r"notebooks is empty"),
+        (
+            {"notebooks": {"02_traditional_baselines": PARAMETERS["02_traditional_baselines"]}},
+            r"needs 01_data_curation, which the profile does not run",
+        ),
+        ({"ofline": True}, r"unknown parameter 'ofline' \(did you mean 'offline'\?\)"),
+        ({"offline": "yes please"}, r"offline = 'yes please' should be boolean"),
+    ],
+)
+def test_a_wrong_profile_is_refused(project: Project, changes: dict[str, Any], said: str) -> None:
+    project.write_profile(**changes)
+    with pytest.raises(InputError, match=said):
+        load_profile("small")
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "just words"])
+def test_a_file_that_is_no_profile_is_refused(project: Project, text: str) -> None:
+    (project.root / "profiles" / "small.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"^profiles/small\.yaml"):
+        load_profile("small")
+
+
+def test_the_parameters_cell_is_read_without_executing_it(project: Project, curation: Notebook) -> None:
+    project.write_notebook(parameters="A: int = -3\nB = {'x': [1, None, True]}\nC = 'text'  # a comment")
+    assert declared_parameters(curation) == {
+        "STUDY_DIR": "work/study/small",
+        "A": -3,
+        "B": {"x": [1, None, True]},
+        "C": "text",
+    }
+
+
+@pytest.mark.parametrize(
+    ("notebook", "said"),
+    [
+        ({"parameters": "A = open('/etc/passwd')"}, r"more than NAME = literal"),
+        ({"parameters": "import os"}, r"line 2: import os"),
+        ({"parameters": "A ="}, r"more than NAME = literal"),
+        ({"tags": ()}, r"has 0 cells tagged 'parameters'"),
+        ({"parameters": PARAMETERS["01_data_curation"] | {"IMAGESIZE": 3}}, r"did you mean 'IMAGE_SIZE'"),
+        ({"parameters": PARAMETERS["01_data_curation"] | {"SEED": "one"}}, r"SEED = 'one' should be integer"),
+        ({"parameters": {"DATASET": "phantom_xray"}}, r"TASK is missing"),
+    ],
+)
+def test_a_notebook_that_disagrees_with_its_schema_is_refused(
+    project: Project, curation: Notebook, notebook: dict[str, Any], said: str
+) -> None:
+    project.write_notebook(**notebook)
+    with pytest.raises(InputError, match=said) as refusal:
+        check_notebook(curation)
+    assert str(refusal.value).startswith("notebooks/01_data_curation.ipynb")
+
+
+def test_an_absent_or_damaged_notebook_is_refused(project: Project, curation: Notebook) -> None:
+    curation.path.write_text("{")
+    with pytest.raises(InputError, match="is not a notebook"):
+        check_notebook(curation)
+    curation.path.unlink()
+    with pytest.raises(InputError, match=r"there is no notebooks/01_data_curation\.ipynb"):
+        check_notebook(curation)

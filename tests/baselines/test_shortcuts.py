@@ -1,0 +1,64 @@
+"""Shortcut features see what they should, and nothing of the anatomy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from radtransfer.baselines.shortcuts import border_features, metadata_table, thumbnails
+
+
+def cohort(**columns: list) -> pd.DataFrame:
+    defaults = {
+        "age_years": pd.array([40, None, 60], dtype="Float64"),
+        "sex": ["F", None, "M"],
+        "view": ["AP", "PA", "PA"],
+        "site": [None, None, None],
+        "label_pneumonia": [0, 1, 1],
+        "truth_score": [0.1, 0.2, 0.3],
+    }
+    return pd.DataFrame(defaults | columns)
+
+
+def test_metadata_are_the_known_facts_only() -> None:
+    table = metadata_table(cohort())
+    assert list(table) == ["age_years", "sex", "view"]
+    np.testing.assert_array_equal(table["age_years"], [40, np.nan, 60])
+    assert table["sex"].tolist() == ["F", "unknown", "M"]
+
+
+def test_a_fact_that_never_varies_is_left_out_and_one_half_known_is_not() -> None:
+    table = metadata_table(cohort(view=["AP"] * 3, site=["a", None, None]))
+    assert list(table) == ["age_years", "sex", "site"]
+    assert table["site"].tolist() == ["a", "unknown", "unknown"]
+    assert list(metadata_table(cohort().drop(columns=["age_years", "view"]))) == ["sex"]
+
+
+def test_border_of_a_framed_image() -> None:
+    image = np.full((32, 32), 102, np.uint8)  # the border of 1/16 is 2 pixels wide
+    image[:2] = 255
+    image[:, -2:] = 0
+    top, bottom, left, right, whole = border_features(image[None])[0, :5]
+    expected = [30 / 32, (30 * 0.4) / 32, (2 + 30 * 0.4) / 32, 0, (60 + 30 * 30 * 0.4) / 32**2]
+    assert [top, bottom, left, right, whole] == pytest.approx(expected)
+    spreads = border_features(image[None])[0, 5:]
+    assert spreads[0] == pytest.approx(np.sqrt(30 / 32 * 2 / 32))
+    assert spreads[3] == 0
+
+
+def test_border_features_do_not_see_where_anything_is() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 64), dtype=np.uint8)
+    shuffled = image.copy()
+    shuffled[4:-4, 4:-4] = rng.permutation(image[4:-4, 4:-4].ravel()).reshape(56, 56)
+    assert not np.array_equal(image, shuffled)
+    np.testing.assert_allclose(border_features(image[None]), border_features(shuffled[None]), rtol=1e-12)
+
+
+def test_thumbnails_are_area_means() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 128, 128), dtype=np.uint8)
+    means = images.reshape(3, 32, 4, 32, 4).mean(axis=(2, 4)).reshape(3, -1) / 255
+    np.testing.assert_allclose(thumbnails(images), means, atol=0.51 / 255)  # stored as whole grey levels
+    small = images[:, :32, :32]
+    np.testing.assert_allclose(thumbnails(small), small.reshape(3, -1) / 255, rtol=1e-6)

@@ -70,6 +70,7 @@ def test_forms() -> None:
     auc = number(low=0.9, high=0.94, level=0.95, p_value=0.0123, n={"patients": 682, "images": 1000})
     assert auc.show() == "0.921"
     assert auc.show("interval") == "0.921 (95 % CI 0.900 to 0.940)"
+    assert auc.cell_text == "0.921 (0.900 to 0.940)"
     assert auc.show("p") == "p = 0.012"
     assert number(p_value=1e-5).show("p") == "p < 0.001"
     assert auc.show("percent") == "92.1 %"

@@ -144,7 +144,7 @@ def test_table_shows_text_and_keeps_all_digits(step: Step) -> None:
     tree = html.fromstring(table._repr_html_())
     cells = [[cell.text_content() for cell in row] for row in tree.findall(".//tbody/tr")]
     assert cells == [
-        ["VGG16", "0.921 (95 % CI 0.900 to 0.940)", "1,000", "0.333", "a < b"],
+        ["VGG16", "0.921 (0.900 to 0.940)", "1,000", "0.333", "a < b"],
         ["border", "–", "20", "–", "–"],
     ]
     assert tree.find(".//caption").text == "Metrics & more"

@@ -80,6 +80,8 @@ def format_interval(
     """Write a number with its confidence interval, ``"0.921 (95 % CI 0.903 to 0.937)"``.
 
     A bound that is None makes the interval one-sided; without bounds the number stands alone.
+    Without a level the words are left out, ``"0.921 (0.903 to 0.937)"``: cells of a table whose
+    caption tells what the limits are.
     """
     text = format_number(value, digits=digits, unit=unit)
     if low is None and high is None:
@@ -90,7 +92,8 @@ def format_interval(
         limits = f"{word} {format_number(bound, digits=digits)}"  # type: ignore[arg-type]
     else:
         limits = f"{format_number(low, digits=digits)} to {format_number(high, digits=digits)}"
-    return f"{text} ({100 * (level or 0.95):g} % CI {limits})"
+    words = f"{100 * level:g} % CI " if level is not None else ""
+    return f"{text} ({words}{limits})"
 
 
 class Tolerance(BaseModel):
@@ -171,7 +174,14 @@ class Number(BaseModel):
     def interval_text(self) -> str:
         """The value with its interval: ``"0.921 (95 % CI 0.903 to 0.937)"``."""
         return format_interval(
-            self.value, self.low, self.high, level=self.level, digits=self.digits, unit=self.unit
+            self.value, self.low, self.high, level=self.level or 0.95, digits=self.digits, unit=self.unit
+        )
+
+    @property
+    def cell_text(self) -> str:
+        """The value with its interval, for a table whose caption tells the level."""
+        return format_interval(
+            self.value, self.low, self.high, level=None, digits=self.digits, unit=self.unit
         )
 
     def show(self, form: str = "value") -> str:
@@ -345,8 +355,8 @@ class Registry:
         return cls.collect(number for record in records for number in record.numbers)
 
     def write(self, path: Path) -> None:
-        """Write ``numbers.json``, sorted by key, so that two versions compare line by line."""
-        entries = [self.numbers[key].model_dump(mode="json") for key in sorted(self.numbers)]
+        """Write ``numbers.json``, in the order of recording."""
+        entries = [number.model_dump(mode="json") for number in self.numbers.values()]
         write_json(path, {"numbers": entries})
 
     def get(self, key: str) -> Number:

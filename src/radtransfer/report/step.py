@@ -93,17 +93,24 @@ class Figure(BaseModel):
     width: int
     png: bytes = b""
 
-    def html(self) -> str:
-        """``<figure>`` that holds its picture, so that the notebook can travel alone."""
-        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+    def html(self, *, source: str, data: str) -> str:
+        """``<figure>`` with picture, caption and a link to the data.
+
+        Parameters
+        ----------
+        source, data : str
+            Addresses of the picture and of the CSV file.
+        """
         return (
             f'<figure class="rt-figure"><img src="{source}" alt="{escape(self.alt)}" width="{self.width}">\n'
             f"<figcaption>{escape(self.caption)} "
-            f'<a class="rt-data" href="../figures/{self.name}.csv">Data as CSV</a></figcaption></figure>'
+            f'<a class="rt-data" href="{data}">Data as CSV</a></figcaption></figure>'
         )
 
     def _repr_html_(self) -> str:
-        return self.html()
+        # the picture travels inside the notebook
+        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return self.html(source=source, data=f"../figures/{self.name}.csv")
 
     def __repr__(self) -> str:
         """One line; notebooks show the HTML."""

@@ -22,7 +22,7 @@ def _is_absent(value: Any) -> bool:
 
 def _cell(value: Any, digits: int) -> str:
     if isinstance(value, Estimate):
-        return format_interval(value.estimate, value.low, value.high, level=value.level, digits=digits)
+        return format_interval(value.estimate, value.low, value.high, level=None, digits=digits)
     if _is_absent(value):
         return ABSENT
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -30,6 +30,12 @@ def _cell(value: Any, digits: int) -> str:
     # numpy scalars are registered as numbers, but only Python's own are formatted here
     plain = int(value) if isinstance(value, numbers.Integral) else float(value)
     return format_number(plain, digits=digits)
+
+
+def _html_cell(text: str) -> str:
+    """Let an interval go under its estimate where there is little room, and break nowhere else."""
+    estimate, _, interval = escape(text).partition(" (")
+    return f'{estimate} <span class="rt-interval">({interval}</span>' if interval else estimate
 
 
 def _with_named_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +101,7 @@ class Table(BaseModel):
         frame : DataFrame
             A named index becomes the first column; an unnamed one is left out.
         caption : str
-            What the table shows.
+            What the table shows, and at which level the intervals of its estimates are.
         digits : int
             Decimals of floats and estimates.
         data : str
@@ -126,7 +132,7 @@ class Table(BaseModel):
             "<tr>"
             + f'<th scope="row" class="{kinds[0]}">{escape(row[0])}</th>'
             + "".join(
-                f'<td class="{kind}">{escape(cell)}</td>'
+                f'<td class="{kind}">{_html_cell(cell) if kind == "rt-numeric" else escape(cell)}</td>'
                 for cell, kind in zip(row[1:], kinds[1:], strict=True)
             )
             + "</tr>\n"

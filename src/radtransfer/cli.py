@@ -77,9 +77,9 @@ def book(
     ] = None,
 ) -> None:
     """Render the book; nothing is executed."""
-    from radtransfer.study.bookbuild import build_book
+    from radtransfer.study.whole import build
 
-    typer.echo(f"book: {build_book(profile)}")
+    typer.echo(f"book: {build(profile)}")
 
 
 @app.command()
@@ -137,11 +137,11 @@ def main() -> None:
             message = f"the disk is full: {error} (free some space or set RADTRANSFER_WORK)"
         else:
             message = f"{type(error).__name__}: {error} (--debug shows where)"
-        _fail(error, message, debug=debug)
+        _fail(error, " ".join(message.split()), debug=debug)
 
 
 def _fail(error: BaseException, message: str, *, debug: bool = False, status: int = 1) -> NoReturn:
     if debug:
         traceback.print_exception(error)
-    print(f"radtransfer: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"radtransfer: error: {message}", file=sys.stderr)
     sys.exit(status)

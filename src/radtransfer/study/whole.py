@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from time import monotonic
 
 from rich.table import Table
 
 from radtransfer import paths
-from radtransfer.study.driver import run_study
+from radtransfer.errors import StepError
+from radtransfer.study.driver import StudyLog, run_study
+from radtransfer.study.profiles import load_profile
 from radtransfer.study.progress import Reporter, duration
+from radtransfer.study.publish import verify_results
 
 
 def installation_s() -> float | None:
@@ -19,6 +23,48 @@ def installation_s() -> float | None:
         return None
     seconds: float = json.loads(stamp.read_text(encoding="utf-8"))["seconds"]
     return seconds
+
+
+def build(profile: str | None = None) -> Path:
+    """Render the book of a profile that was run, or of the published results.
+
+    Parameters
+    ----------
+    profile : str, optional
+        Name of a profile; the published results without it.
+
+    Returns
+    -------
+    Path
+        Folder of the HTML.
+
+    Raises
+    ------
+    StepError
+        If a step of the profile is not complete: its book would mix two runs.
+    DataError
+        If a published file is not the one that was published.
+    """
+    from radtransfer.study.bookbuild import build_book
+
+    if profile is None:
+        if paths.results_dir().is_dir():
+            verify_results(paths.results_dir())
+    elif StudyLog.path(profile).is_file():
+        _check_steps(profile)
+    return build_book(profile)
+
+
+def _check_steps(name: str) -> None:
+    profile = load_profile(name)
+    steps = StudyLog.read(profile).steps
+    for step in profile.notebooks:
+        entry = steps.get(step)
+        if entry is None or any(steps[need].key != key for need, key in entry.parts.previous.items()):
+            raise StepError(
+                f"{step} of profile {name!r} has not been run since the steps it builds on",
+                hint=f"radtransfer run --profile {name}",
+            )
 
 
 def run_and_build(profile: str, *, force: bool = False, reporter: Reporter | None = None) -> None:
@@ -33,13 +79,11 @@ def run_and_build(profile: str, *, force: bool = False, reporter: Reporter | Non
     reporter : Reporter, optional
         Says what is done; standard output by default.
     """
-    from radtransfer.study.bookbuild import build_book
-
     reporter = reporter or Reporter()
     results = run_study(profile, force=force, reporter=reporter)
     start = monotonic()
     reporter.line("run     book")
-    page = build_book(profile)
+    page = build(profile)
     book_s = monotonic() - start
     reporter.line(f"done    book in {duration(book_s)}")
 
@@ -47,7 +91,8 @@ def run_and_build(profile: str, *, force: bool = False, reporter: Reporter | Non
     if (made := installation_s()) is not None:
         table.add_row("environment", duration(made), "when .venv was made")
     for result in results:
-        table.add_row(result.name, duration(result.seconds), result.reason or "skipped")
+        time = duration(result.seconds) if result.reason else "-"
+        table.add_row(result.name, time, result.reason or "nothing changed")
     table.add_row("book", duration(book_s), "")
     reporter.console.print(table)
     reporter.line(f"book: {page}")

@@ -30,7 +30,8 @@ book: environment  ## render the published results; executes nothing
 	@$(RADTRANSFER) book
 
 bench: environment  ## benchmarks and long simulations
-	@.venv/bin/python -m pytest -m slow -o python_files='test_*.py bench_*.py' tests benchmarks
+	@.venv/bin/python -m pytest -m slow tests
+	@for script in benchmarks/*.py; do echo "--- $$script"; .venv/bin/python $$script || exit 1; done
 
 lock: environment  ## pin the newest dependencies that fit pyproject.toml
 	@.venv/bin/python tools/lock.py

@@ -431,7 +431,7 @@ def cohen_kappa(given: Input, folder: Path) -> Quantities:
     from radtransfer.stats import agreement
 
     if "table" in given:
-        table = np.array(given["table"])
+        table = np.array([numbers_or_text(row) for row in given["table"]], dtype=float)
     else:
         first, second = (value for key, value in given.items() if isinstance(value, list) and key != "labels")
         table = agreement.contingency_table(
@@ -444,7 +444,7 @@ def cohen_kappa(given: Input, folder: Path) -> Quantities:
 
     def counts() -> np.ndarray:
         pairs = [np.eye(len(table))[i] + np.eye(len(table))[j] for i, j in np.ndindex(*table.shape)]
-        return np.repeat(pairs, table.ravel(), axis=0)
+        return np.repeat(pairs, table.ravel().astype(int), axis=0)
 
     n = table.sum()
     return {
@@ -466,7 +466,7 @@ def fleiss_kappa(given: Input, folder: Path) -> Quantities:
     from radtransfer.stats import agreement
 
     if "counts" in given:
-        counts = np.array(given["counts"])
+        counts = np.array([numbers_or_text(row) for row in given["counts"]], dtype=float)
     else:
         counts, _ = agreement.rating_counts(ratings(given, folder))
 

@@ -230,3 +230,15 @@ def test_agreement_of_the_chexpert_radiologists(shared_oracles: Path, shared_dat
             expected["krippendorff_alpha_nominal"], abs=6e-6
         )
         assert conger_kappa(ratings).estimate == pytest.approx(expected["conger_kappa"], abs=6e-6)
+
+
+def test_one_subject_has_a_coefficient_and_no_interval() -> None:
+    result = fleiss_kappa([[3, 2]])
+    assert result.estimate == pytest.approx((0.4 - 0.52) / 0.48)
+    assert (result.low, result.high, result.p_value) == (None, None, None)
+
+
+def test_many_subjects_do_not_take_long() -> None:
+    ratings = np.random.default_rng(0).integers(0, 2, (20_000, 3))
+    assert krippendorff_alpha(ratings).n["subjects"] == 20_000
+    assert conger_kappa(ratings).n["subjects"] == 20_000

@@ -243,6 +243,8 @@ def test_kappa(cohort: tuple[Path, pd.DataFrame]) -> None:
     got = call(*base)
     assert_same(got, cohen_kappa(frame["reader_A"], frame["reader_B"]))
     counts, _ = rating_counts(frame[["reader_A", "reader_B"]].to_numpy())
+    frame.assign(reader_B=frame["reader_B"].astype(float)).to_csv(path, index=False)
+    assert call(*base) == got  # 1 and 1.0 are one category
     assert got["gwet_ac1"]["estimate"] == pytest.approx(gwet_ac1(counts).estimate)
     assert got["percent_agreement"] == pytest.approx(100 * (frame["reader_A"] == frame["reader_B"]).mean())
     weighted = call(*base, "--weights", "linear", "--labels", "0,1,2", "--cluster", "patient_id")

@@ -377,7 +377,7 @@ def test_identical_readings_give_p_one_without_nan() -> None:
     )
     for readers, cases in EFFECTS.values():
         result = obuchowski_rockette(same, readers=readers, cases=cases)
-        assert (result.statistic, result.p_value, result.difference.estimate) == (0.0, 1.0, 0.0)
+        assert (result.statistic, result.p_value, result.difference.estimate) == (None, 1.0, 0.0)
         assert result.notes
         json.loads(result.to_json())
     assert dorfman_berbaum_metz(same).p_value == 1.0
@@ -398,7 +398,7 @@ def test_difference_without_variance_is_refused() -> None:
     rating[1] = 1 - rating[1]
     study = ReaderStudy(rating, truth, ("a", "b"), ("x", "y", "z"), tuple("123456"))
     for analysis in (obuchowski_rockette, dorfman_berbaum_metz, u_statistics):
-        with pytest.raises(ValueError, match="no variance"):
+        with pytest.raises(ValueError, match="variance of the difference is 0"):
             analysis(study)
 
 
@@ -639,30 +639,25 @@ def test_result_prints_itself_and_serialises() -> None:
     assert (record["n_cases"], record["n_readers"]) == (45, 4)
 
 
-# --- error rate -------------------------------------------------------------------------------------------
+# --- the identical-test model -----------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_type_one_error_of_the_null_model_is_held() -> None:
-    # Roe-Metz, structure LH at mu 1.5, 5 readers, 50 + 50 cases: reference .054 of 1000 (simulations.md)
-    rng = np.random.default_rng(1997)
-    truth = np.r_[np.ones(50, int), np.zeros(50, int)]
-    names = ("a", "b"), tuple("12345"), tuple(map(str, range(100)))
-    rejected = 0
-    for _ in range(400):
-        rating = 1.5 * truth + np.zeros((2, 5, 100))
-        for label in (0, 1):
-            part = truth == label
-            shape = {
-                0.030: ((1, 5, 1), (2, 5, 1)),
-                0.1: ((1, 1, 50), (2, 1, 50)),
-                0.2: ((1, 5, 50),),
-                0.6: ((2, 5, 50),),
-            }
-            for variance, sizes in shape.items():
-                for size in sizes:
-                    rating[..., part] += rng.normal(0, np.sqrt(variance), size)
-        rejected += (
-            obuchowski_rockette(ReaderStudy(rating, truth, *names), covariance="delong").p_value < 0.05
-        )
-    assert abs(rejected / 400 - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400)
+@pytest.mark.parametrize("covariance", ["delong", "jackknife", "unbiased"])
+@pytest.mark.parametrize("effects", EFFECTS)
+def test_modalities_that_differ_by_noise_alone_give_valid_tests(covariance: str, effects: str) -> None:
+    # no modality variance at all (Hillis 2023): Cov2 - Cov3 is near 0 and often negative
+    readers, cases = EFFECTS[effects]
+    rng = np.random.default_rng(2023)
+    truth = np.repeat([1, 0], [12, 15])
+    names = ("a", "b"), tuple("1234"), tuple(map(str, range(27)))
+    cut = 0
+    for _ in range(25):
+        shared = truth + rng.normal(0, 0.5, (1, 4, 1)) + rng.normal(size=27) + rng.normal(0, 0.5, (1, 4, 27))
+        study = ReaderStudy(shared + rng.normal(0, 0.5, (2, 4, 27)), truth, *names)
+        result = obuchowski_rockette(study, covariance=covariance, readers=readers, cases=cases)
+        assert 0 < result.p_value <= 1
+        assert result.components["denominator"] > 0
+        assert result.difference.low <= result.difference.estimate <= result.difference.high
+        assert result.df2 is None or result.df2 >= 3
+        cut += result.components["cov2"] < result.components["cov3"]
+    assert cut > 5

@@ -180,10 +180,13 @@ def cohen_kappa_table(table: ArrayLike, *, weights: Weights = "none", level: flo
     with np.errstate(invalid="ignore", divide="ignore"):
         result = _sm_cohens_kappa(counts, weights=distance)
     kappa = float(_kappa_of_tables(counts, weights))
-    se = math.sqrt(max(float(result.var_kappa), 0.0))
-    se_null = math.sqrt(max(float(result.var_kappa0), 0.0))
+    # differences of sums near 1: below this a variance is rounding of 0
+    se, se_null = (
+        math.sqrt(variance) if variance > 1e-15 else 0.0
+        for variance in (float(result.var_kappa), float(result.var_kappa0))
+    )
     z = float(stats.norm.ppf(0.5 + level / 2))
-    if se_null > 1e-12:
+    if se_null > 0:
         statistic: float | None = kappa / se_null
         p_value: float | None = float(2 * stats.norm.sf(abs(kappa / se_null)))
     else:
@@ -325,8 +328,6 @@ def _counts(counts: ArrayLike) -> FloatArray:
     if not np.isfinite(table).all() or (table < 0).any() or (table != np.round(table)).any():
         raise ValueError("counts must be whole numbers of raters, 0 or more")
     table = np.asarray(table[table.sum(axis=1) > 0])  # a subject nobody rated says nothing
-    if len(table) < 2:
-        raise ValueError(f"{len(table)} rated subjects; at least 2 are needed")
     if not (table.sum(axis=1) >= 2).any():
         raise ValueError("no subject has two ratings: agreement cannot be seen")
     return table
@@ -351,6 +352,10 @@ def _chance_corrected(
     if 1 - expected < 1e-12:
         raise ValueError(undefined)
     estimate = (observed - expected) / (1 - expected)
+    details = {"observed": observed, "expected": expected, "shares": shares.tolist()}
+    if n < 2:
+        text = f"{name}; no interval for one subject"
+        return Estimate(name=name, estimate=estimate, method=text, n={"subjects": n}, details=details)
     # Gwet 2008, eq. 24; 2014 for unequal numbers of ratings
     contribution = n / paired.sum() * (pair_agreement - expected * paired) / (1 - expected)
     expected_by_subject = (counts / raters[:, None]) @ coefficients
@@ -369,13 +374,7 @@ def _chance_corrected(
         statistic=statistic,
         df=n - 1,
         n={"subjects": n, "ratings": int(raters.sum())},
-        details={
-            "observed": observed,
-            "expected": expected,
-            "se": se,
-            "wald": [estimate - margin, estimate + margin],
-            "shares": shares.tolist(),
-        },
+        details=details | {"se": se, "wald": [estimate - margin, estimate + margin]},
     )
 
 
@@ -462,7 +461,7 @@ def fleiss_kappa(
     result = _generalised_fleiss(table, level)
     if cluster is not None:
         return _clustered(result, counts, cluster, _generalised_fleiss)
-    if unequal:
+    if unequal or len(table) < 2:
         return result
     n, m = len(table), raters[0]
     shares = table.sum(axis=0) / (n * m)
@@ -561,7 +560,9 @@ def conger_kappa(
 
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate, observed, expected = kappa(indicator)
-        left_out = np.array([kappa(np.delete(indicator, i, axis=0))[0] for i in range(len(indicator))])
+        # subjects rated alike leave the same value behind
+        _, first, alike = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+        left_out = np.array([kappa(np.delete(indicator, i, axis=0))[0] for i in first])[alike.ravel()]
     result = Estimate(
         name="Conger's kappa",
         estimate=estimate,
@@ -624,7 +625,9 @@ def krippendorff_alpha(
         return float(value)
 
     estimate = alpha(counts)
-    left_out = np.array([alpha(np.delete(counts, i, axis=0)) for i in range(len(counts))])
+    # subjects rated alike leave the same value behind
+    _, first, alike = np.unique(counts, axis=0, return_index=True, return_inverse=True)
+    left_out = np.array([alpha(np.delete(counts, i, axis=0)) for i in first])[alike.ravel()]
     result = Estimate(
         name=f"Krippendorff's alpha ({measurement})",
         estimate=estimate,

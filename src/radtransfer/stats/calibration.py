@@ -68,9 +68,10 @@ def mean_estimate(
     n^2``.
     """
     n = len(terms)
-    if n < 2:
-        raise ValueError("an interval needs at least two cases")
     value = float(terms.mean())
+    if n < 2:
+        text = f"{method}; none for one case"
+        return Estimate(name=name, estimate=value, method=text, n={"cases": n}, details={"se": None})
     deviations = terms - value
     counts = {"cases": n}
     factor = n / (n - 1)

@@ -130,6 +130,17 @@ class Table:
             raise ValueError(f"{self.path}: column {column!r} is empty on line {self._line(values.isna())}")
         return np.array([None if pd.isna(value) else str(value).strip() for value in values], dtype=object)
 
+    def categories(self, *columns: str, missing: bool = False) -> list[NDArray[np.object_]]:
+        """Columns on one scale: numbers if all are numbers, so that 1 and 1.0 are one category, else text."""
+        texts = [self.text(column, missing=missing) for column in columns]
+        try:
+            return [
+                np.array([None if value is None else float(value) for value in text], dtype=object)
+                for text in texts
+            ]
+        except ValueError:
+            return texts
+
     def numbers(self, column: str) -> NDArray[np.float64]:
         """Column as finite numbers."""
         text = self.text(column)
@@ -457,13 +468,13 @@ def kappa(
     from radtransfer.stats.agreement import cohen_kappa, gwet_ac1, rating_counts
 
     table = Table(input_file)
-    first, second = table.text(rater_a), table.text(rater_b)
+    first, second = table.categories(rater_a, rater_b)
     scale = None if labels is None else _split(labels)
     clusters = table.cluster(cluster)
     result = cohen_kappa(first, second, labels=scale, weights=weights.value, cluster=clusters, level=level)
     counts, _ = rating_counts(np.stack([first, second], axis=1), labels=scale)
     ac1 = gwet_ac1(counts, cluster=clusters, level=level)
-    agreement = float(result.details["observed"])
+    agreement = float(np.mean(first == second))
     record = _record(result, len(table)) | {"percent_agreement": 100 * agreement, "gwet_ac1": ac1.to_dict()}
     _emit(as_json, record, [result, ac1], f"observed agreement {agreement:.1%}")
 
@@ -518,7 +529,7 @@ def fleiss(
         columns = _split(raters)
         if len(columns) < 2:
             raise ValueError("--raters names fewer than two columns")
-        ratings = np.stack([table.text(column, missing=True) for column in columns], axis=1)
+        ratings = np.stack(table.categories(*columns, missing=True), axis=1)
         clusters = table.cluster(cluster)
     elif subject is not None and rater is not None and rating is not None:
         if cluster is not None:
@@ -667,11 +678,13 @@ def mrmc(
         [metric.value, *study.modalities],
         [[f"reader {name}", *(f"{values[name, m]:.4f}" for m in study.modalities)] for name in names],
     )
-    df = f"{result.df1:g}" if result.df2 is None else f"{result.df1:g}, {result.df2:.2f}"
-    test = f"{result.statistic_name}({df}) = {result.statistic:.4f}, p {_p(result.p_value)}"
     estimates = [*result.means, *result.differences]
     _print_rows(["", "estimate", f"{level:.0%} interval", "p"], [_row(estimate) for estimate in estimates])
-    for line in (test, ", ".join(f"{count} {unit}" for unit, count in result.n.items()), *result.notes):
+    for line in (
+        result.test_text,
+        ", ".join(f"{count} {unit}" for unit, count in result.n.items()),
+        *result.notes,
+    ):
         typer.echo(line)
 
 
@@ -806,7 +819,8 @@ def discrepancy(
     if outcome is not None and decision_a is None and decision_b is None:
         differs = table.binary(outcome)
     elif outcome is None and decision_a is not None and decision_b is not None:
-        differs = (table.text(decision_a) != table.text(decision_b)).astype(np.int64)
+        first_reading, second_reading = table.categories(decision_a, decision_b)
+        differs = (first_reading != second_reading).astype(np.int64)
     else:
         raise ValueError("give --outcome, or --decision-a and --decision-b")
     names: list[str] = []

@@ -121,10 +121,10 @@ def net_benefit_difference(
         method="paired difference in net benefit; normal interval and test of a mean",
         cluster=cluster,
     )
-    se = float(result.details["se"])
+    se = float(result.details["se"] or 0.0)
     if se == 0 and result.estimate != 0:
         raise ValueError("the difference in net benefit has no variance between cases: no test exists")
-    statistic = result.estimate / se if se > 0 else 0.0
+    statistic = result.estimate / se if se > 0 else None
     return Estimate(
         name=result.name,
         estimate=result.estimate,
@@ -132,7 +132,7 @@ def net_benefit_difference(
         high=result.high,
         level=level,
         method=result.method,
-        p_value=float(2 * stats.norm.sf(abs(statistic))),
+        p_value=1.0 if statistic is None else float(2 * stats.norm.sf(abs(statistic))),
         statistic=statistic,
         n=result.n,
         details=result.details,

@@ -31,6 +31,10 @@ from radtransfer.stats.result import Estimate
 
 Effect: TypeAlias = Literal["random", "fixed"]
 TINY = 1e-14
+NO_VARIANCE = (
+    "the estimated variance of the difference is 0 and the difference is not: no test exists (accuracies are "
+    "constant over readers and cases, or too few for this covariance)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +113,23 @@ def t_estimate(
     level: float,
     method: str,
     *,
+    n: dict[str, int],
     bounds: tuple[float, float],
     test: bool,
 ) -> Estimate:
-    """A normal or t estimate, cut at the parameter's bounds."""
+    """A t estimate (normal where ``df`` is infinite), cut at the parameter's bounds.
+
+    With ``test``, the p-value of 0: it is 1 where value and standard error are both 0, None where only the
+    latter is.
+    """
     distribution = stats.norm if math.isinf(df) else stats.t(df)
     margin = float(distribution.ppf(0.5 + level / 2)) * se
     statistic = p_value = None
-    if test:
-        if se > 0:
-            statistic = value / se
-            p_value = float(2 * distribution.sf(abs(statistic)))
-        elif abs(value) <= TINY:
-            statistic, p_value = 0.0, 1.0
+    if test and se > 0:
+        statistic = value / se
+        p_value = float(2 * distribution.sf(abs(statistic)))
+    elif test and abs(value) <= TINY:
+        p_value = 1.0
     return Estimate(
         name=name,
         estimate=value,
@@ -132,6 +140,7 @@ def t_estimate(
         p_value=p_value,
         statistic=statistic,
         df=None if math.isinf(df) else df,
+        n=n,
         details={"se": se},
     )
 
@@ -208,6 +217,7 @@ def _means(
                 df,
                 level,
                 f"mean over readers; {_scope(readers, cases)}",
+                n=study.counts,
                 bounds=(0.0, metric.largest),
                 test=False,
             )
@@ -283,6 +293,8 @@ def obuchowski_rockette(
     n_modalities, n_readers = values.shape
     df1 = n_modalities - 1
     notes: list[str] = []
+    if study.design == "factorial" and not study.complete:
+        notes.append(f"{int((~study.read).sum())} readings are missing")
     if readers == "fixed":
         denominator, df2 = _fixed_reader_denominator(error, n_readers, notes), math.inf
     else:
@@ -300,7 +312,7 @@ def obuchowski_rockette(
         + ("; Hillis degrees of freedom" if readers == "random" else "; normal")
     )
     statistic, p_value = ratio_test(squares.modality, denominator, df1, df2, notes)
-    if readers == "fixed":
+    if readers == "fixed" and statistic is not None:
         statistic *= df1
     differences = pairwise(
         study, values.mean(axis=1), math.sqrt(2 * denominator / n_readers), df2, level, method
@@ -337,18 +349,15 @@ def _fixed_reader_denominator(error: ErrorComponents, n_readers: int, notes: lis
 
 def ratio_test(
     mean_square: float, denominator: float, df1: int, df2: float, notes: list[str]
-) -> tuple[float, float]:
+) -> tuple[float | None, float]:
     """F ratio and p-value, with 0/0 told apart from a difference without variance."""
     if denominator <= TINY:
         if mean_square <= TINY:
             notes.append(
                 "all modalities have equal accuracy for every reader and no variance: p is 1 by definition"
             )
-            return 0.0, 1.0
-        raise ValueError(
-            "the difference has no variance over readers or cases, so that no test exists: accuracies are "
-            "constant"
-        )
+            return None, 1.0
+        raise ValueError(NO_VARIANCE)
     statistic = mean_square / denominator
     if math.isinf(df2):
         return statistic, float(stats.chi2.sf(statistic * df1, df1))
@@ -367,6 +376,7 @@ def pairwise(
             df,
             level,
             method,
+            n=study.counts,
             bounds=(-1.0, 1.0),
             test=True,
         )
@@ -392,11 +402,18 @@ def _reader_differences(
                     math.inf,
                     level,
                     "one reader, random cases; normal",
+                    n=one_reader(study, j),
                     bounds=(-1.0, 1.0),
                     test=True,
                 )
             )
     return tuple(estimates)
+
+
+def one_reader(study: ReaderStudy, j: int) -> dict[str, int]:
+    """Counts of one reader's cases."""
+    read = study.read[:, j].any(axis=0)
+    return {"cases": int(read.sum()), "positive": int(study.truth[read].sum()), "readers": 1}
 
 
 def reader_values(study: ReaderStudy, values: FloatArray, metric: str) -> tuple[dict[str, Any], ...]:

@@ -25,8 +25,10 @@ class MRMCResult:
         How cases are crossed with readers and modalities.
     statistic_name : str
         "F", "chi2" or "t".
-    statistic, df1, p_value : float
-        Test that all modalities are equal.
+    statistic : float or None
+        Test that all modalities are equal; None for 0/0, all accuracies equal without variance.
+    df1, p_value : float
+        Its (numerator) degrees of freedom and p-value.
     df2 : float or None
         Denominator degrees of freedom; None for a chi-square test or where they are infinite.
     differences : tuple of Estimate
@@ -51,7 +53,7 @@ class MRMCResult:
     cases: str
     design: str
     statistic_name: str
-    statistic: float
+    statistic: float | None
     df1: float
     df2: float | None
     p_value: float
@@ -94,15 +96,17 @@ class MRMCResult:
         """JSON text of :meth:`to_dict`."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
-    def __str__(self) -> str:
+    @property
+    def test_text(self) -> str:
+        """The test in the notation of a results section."""
         p = "p < .0001" if self.p_value < 1e-4 else f"p = {self.p_value:.4f}"
         df = f"{self.df1:g}" if self.df2 is None else f"{self.df1:g}, {self.df2:.2f}"
+        value = "0/0" if self.statistic is None else f"{self.statistic:.4f}"
+        return f"equal modalities: {self.statistic_name}({df}) = {value}, {p}"
+
+    def __str__(self) -> str:
         counts = ", ".join(f"{count} {unit}" for unit, count in self.n.items())
-        lines = [
-            self.method,
-            counts,
-            f"equal modalities: {self.statistic_name}({df}) = {self.statistic:.4f}, {p}",
-        ]
+        lines = [self.method, counts, self.test_text]
         for estimate in (*self.means, *self.differences):
             interval = f" ({estimate.level:.0%} CI {estimate.low:.4f} to {estimate.high:.4f})"
             lines.append(f"  {estimate.name}: {estimate.estimate:.4f}{interval}")

@@ -17,7 +17,12 @@ from numpy.typing import ArrayLike
 
 from radtransfer.stats.mrmc.covariance import CovarianceName, error_covariance
 from radtransfer.stats.mrmc.metrics import Metric, MetricName
-from radtransfer.stats.mrmc.obuchowski_rockette import Effect, check_effects, satterthwaite, t_estimate
+from radtransfer.stats.mrmc.obuchowski_rockette import (
+    Effect,
+    check_effects,
+    satterthwaite,
+    t_estimate,
+)
 from radtransfer.stats.mrmc.study import ReaderStudy
 from radtransfer.stats.result import Estimate
 
@@ -115,14 +120,12 @@ def standalone_vs_readers(
         level,
         f"single-modality Obuchowski-Rockette of the differences, {covariance} covariance, {readers} "
         f"readers, {cases} cases",
+        n=study.counts,
         bounds=(-measure.largest, measure.largest),
         test=True,
     )
     if result.p_value is None:
-        raise ValueError(
-            "the differences have no variance over readers or cases, so that no test exists: accuracies "
-            "are constant"
-        )
+        raise ValueError(NO_VARIANCE)
     return Estimate(
         name=result.name,
         estimate=result.estimate,

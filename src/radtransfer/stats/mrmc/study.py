@@ -41,7 +41,7 @@ def binary_truth(truth: ArrayLike) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ReaderStudy:
     """Readings of cases by readers in one or more modalities.
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from radtransfer.stats.mrmc.covariance import error_covariance, pair_sums
 from radtransfer.stats.mrmc.metrics import Metric
-from radtransfer.stats.mrmc.obuchowski_rockette import reader_values, t_estimate
+from radtransfer.stats.mrmc.obuchowski_rockette import NO_VARIANCE, one_reader, reader_values, t_estimate
 from radtransfer.stats.mrmc.result import MRMCResult
 from radtransfer.stats.mrmc.study import FloatArray, ReaderStudy
 from radtransfer.stats.result import Estimate
@@ -160,6 +160,7 @@ def u_statistics(
             math.inf if df > 50 else math.floor(df),
             level,
             method,
+            n=study.counts,
             bounds=(-1.0, 1.0) if test else (0.0, 1.0),
             test=test,
         )
@@ -172,11 +173,8 @@ def u_statistics(
     difference = estimate(
         f"{study.modalities[0]} - {study.modalities[1]}", float(auc[0] - auc[1]), parts, test=True
     )
-    if difference.p_value is None or difference.statistic is None:
-        raise ValueError(
-            "the difference has no variance over readers or cases, so that no test exists: accuracies are "
-            "constant"
-        )
+    if difference.p_value is None:
+        raise ValueError(NO_VARIANCE)
     first, second, between = parts
     return MRMCResult(
         method=method,
@@ -235,6 +233,7 @@ def _reader_differences(study: ReaderStudy, values: FloatArray, level: float) ->
                     math.inf,
                     level,
                     "one reader, random cases, unbiased variance; normal",
+                    n=one_reader(study, j),
                     bounds=(-1.0, 1.0),
                     test=True,
                 )

@@ -12,13 +12,13 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from statsmodels.stats.multitest import multipletests
+from scipy import stats
 
 from radtransfer.stats.checks import FloatArray
 
 Method: TypeAlias = Literal["holm", "bh", "bonferroni"]
 
-_STATSMODELS: dict[Method, str] = {"holm": "holm", "bh": "fdr_bh", "bonferroni": "bonferroni"}
+_METHODS: tuple[Method, ...] = ("holm", "bh", "bonferroni")
 
 
 def adjust_p_values(p: ArrayLike, *, method: Method = "holm") -> FloatArray:
@@ -48,8 +48,8 @@ def adjust_p_values(p: ArrayLike, *, method: Method = "holm") -> FloatArray:
     >>> adjust_p_values([0.01, 0.04, 0.03, 0.005]).tolist()
     [0.03, 0.06, 0.06, 0.02]
     """
-    if method not in _STATSMODELS:
-        raise ValueError(f"method is {method!r}, not one of {', '.join(_STATSMODELS)}")
+    if method not in _METHODS:
+        raise ValueError(f"method is {method!r}, not one of {', '.join(_METHODS)}")
     values = np.asarray(p, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"p has {values.ndim} dimensions, 1 expected")
@@ -59,7 +59,15 @@ def adjust_p_values(p: ArrayLike, *, method: Method = "holm") -> FloatArray:
         raise ValueError(
             f"p[{at}] is {values[at]}, not a p-value; leave a test that was not made out of the family"
         )
-    if not values.size:
+    m = len(values)
+    if m == 0:
         return values
-    adjusted: FloatArray = multipletests(values, method=_STATSMODELS[method])[1]
+    if method == "bh":
+        return np.asarray(stats.false_discovery_control(values), dtype=np.float64)
+    if method == "bonferroni":
+        return np.minimum(m * values, 1.0)
+    # statsmodels' version collects all garbage at every call, which takes longer than the study's other tests
+    order = np.argsort(values)
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum(np.maximum.accumulate((m - np.arange(m)) * values[order]), 1.0)
     return adjusted

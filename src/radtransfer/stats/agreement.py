@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, cast
 
 import krippendorff
@@ -278,12 +279,10 @@ def _jackknifed(
     se = math.sqrt((size - 1) / size * float(((left_out - left_out.mean()) ** 2).sum()))
     margin = float(stats.t.ppf(0.5 + result.level / 2, size - 1)) * se
     statistic = result.estimate / se if se > 0 else None
-    return Estimate(
-        name=result.name,
-        estimate=result.estimate,
+    return replace(
+        result,
         low=max(bounds[0], result.estimate - margin),
         high=min(bounds[1], result.estimate + margin),
-        level=result.level,
         method=f"{result.name}; delete-one jackknife over {size} {units}, t interval cut at its bounds",
         p_value=None if statistic is None else float(2 * stats.t.sf(abs(statistic), size - 1)),
         statistic=statistic,
@@ -475,15 +474,12 @@ def fleiss_kappa(
     )
     se_null = math.sqrt(max(null, 0.0))
     statistic = result.estimate / se_null if se_null > 0 else None
-    return Estimate(
-        name=result.name,
-        estimate=result.estimate,
-        low=result.low,
-        high=result.high,
-        level=level,
+    return replace(
+        result,
         method=f"{result.method}; test of 0 with the null standard error",
         p_value=None if statistic is None else float(2 * stats.norm.sf(abs(statistic))),
         statistic=statistic,
+        df=None,
         n={"subjects": n, "raters": int(m)},
         details=result.details | {"se_null": se_null},
     )

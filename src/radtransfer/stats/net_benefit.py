@@ -10,7 +10,7 @@ References
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,18 +125,8 @@ def net_benefit_difference(
     if se == 0 and result.estimate != 0:
         raise ValueError("the difference in net benefit has no variance between cases: no test exists")
     statistic = result.estimate / se if se > 0 else None
-    return Estimate(
-        name=result.name,
-        estimate=result.estimate,
-        low=result.low,
-        high=result.high,
-        level=level,
-        method=result.method,
-        p_value=1.0 if statistic is None else float(2 * stats.norm.sf(abs(statistic))),
-        statistic=statistic,
-        n=result.n,
-        details=result.details,
-    )
+    p_value = 1.0 if statistic is None else float(2 * stats.norm.sf(abs(statistic)))
+    return replace(result, p_value=p_value, statistic=statistic)
 
 
 @dataclass(frozen=True, slots=True)

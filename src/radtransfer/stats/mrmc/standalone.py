@@ -11,6 +11,7 @@ References
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -104,7 +105,8 @@ def standalone_vs_readers(
     differences = contrast @ values
     between = contrast @ matrix @ contrast.T
     off_diagonal = ~np.eye(n_readers, dtype=bool)
-    shared = max(float(between[off_diagonal].mean()), 0.0) if n_readers > 1 else 0.0
+    shared_estimate = float(between[off_diagonal].mean()) if n_readers > 1 else 0.0
+    shared = max(shared_estimate, 0.0)
     if readers == "fixed":
         variance = (float(np.diag(between).mean()) + (n_readers - 1) * shared) / n_readers
         df = math.inf
@@ -126,17 +128,8 @@ def standalone_vs_readers(
     )
     if result.p_value is None:
         raise ValueError(NO_VARIANCE)
-    return Estimate(
-        name=result.name,
-        estimate=result.estimate,
-        low=result.low,
-        high=result.high,
-        level=level,
-        method=result.method,
-        p_value=result.p_value,
-        statistic=result.statistic,
-        df=result.df,
-        n=study.counts,
+    return replace(
+        result,
         details=result.details
         | {
             "algorithm": float(values[-1]),
@@ -145,7 +138,7 @@ def standalone_vs_readers(
                 {"reader": r, metric: float(v)} for r, v in zip(study.readers, values[:-1], strict=True)
             ],
             "readers_below_algorithm": int((differences > 0).sum()),
-            "cov2": float(between[off_diagonal].mean()) if n_readers > 1 else 0.0,
+            "cov2": shared_estimate,
             "ms_reader": float(differences.var(ddof=1)) if n_readers > 1 else 0.0,
         },
     )

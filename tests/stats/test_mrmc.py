@@ -489,6 +489,22 @@ def test_an_algorithm_like_a_reader_is_not_found_different() -> None:
     assert result.p_value > 0.05
 
 
+def test_a_stand_alone_comparison_without_variance() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 1])
+    perfect = ReaderStudy(
+        np.tile(truth.astype(float), (1, 3, 1)), truth, ("m",), ("x", "y", "z"), tuple("123456")
+    )
+    assert standalone_vs_readers(perfect, algorithm_rating=truth * 5.0).p_value == 1.0
+    with pytest.raises(ValueError, match="variance of the difference is 0"):
+        standalone_vs_readers(perfect, algorithm_rating=-1.0 * truth)
+    with pytest.raises(ValueError, match="missing or infinite"):
+        standalone_vs_readers(perfect, algorithm_rating=[0, 1, 2, 3, 4, np.nan])
+    with pytest.raises(ValueError, match="one reader"):
+        standalone_vs_readers(simulate(1, n_modalities=1, n_readers=1), algorithm_rating=np.arange(45.0))
+    with pytest.raises(ValueError, match="modalities"):
+        standalone_vs_readers(simulate(1), algorithm_rating=np.arange(45.0))
+
+
 def test_calls_of_algorithm_and_readers_have_thresholds_of_their_own() -> None:
     study = simulate(16, n_modalities=1)
     calls = ReaderStudy(

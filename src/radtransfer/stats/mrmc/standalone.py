@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from radtransfer.stats.mrmc.covariance import CovarianceName, error_covariance
 from radtransfer.stats.mrmc.metrics import Metric, MetricName
 from radtransfer.stats.mrmc.obuchowski_rockette import (
+    NO_VARIANCE,
     Effect,
     check_effects,
     satterthwaite,

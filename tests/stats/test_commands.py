@@ -446,6 +446,39 @@ def test_wrong_reader_studies_are_refused(readings: tuple[Path, pd.DataFrame], t
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fleiss", "--raters", "reader_A"], "fewer than two columns"),
+        (["fleiss", "--subject", "patient_id"], "--raters"),
+        (["fleiss", "--subject", "patient_id", "--rater", "view", "--rating", "truth"], "two ratings"),
+        (
+            ["fleiss", "--raters", "reader_A,reader_B", "--coefficient", "conger", "--cluster", "view"],
+            "--cluster",
+        ),
+        (["net-benefit", "--truth", "truth", "--probability", "other", "--threshold", "high"], "numbers"),
+        (["discrepancy", "--predictors", "age"], "--outcome"),
+        (["discrepancy", "--outcome", "truth", "--predictors", " , "], "names no column"),
+        (["discrepancy", "--outcome", "truth", "--predictors", "patient_id"], "at most 20"),
+        (["auc", "--truth", "diagnosis", "--positive", "tumour", "--score", "other"], "no 'tumour'"),
+        (["auc", "--truth", "truth", "--score", "other", "--level", "95"], "level"),
+        (["kappa", "--rater-a", "reader_A", "--rater-b", "reader_B", "--labels", "0,2"], "labels"),
+    ],
+)
+def test_options_that_make_no_sense(
+    cohort: tuple[Path, pd.DataFrame], arguments: Sequence[str], message: str
+) -> None:
+    assert message in refused(*arguments, "--input", cohort[0])
+
+
+def test_a_test_that_does_not_exist_leaves_the_rest_standing(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("y,p\n" + "0,0.2\n1,0.2\n0,0.6\n1,0.6\n1,0.6\n" * 4)
+    got = call("calibration", "--input", path, "--truth", "y", "--probability", "p")
+    assert got["hosmer_lemeshow"] is None
+    assert "no test" in got["notes"][0]
+
+
 def test_usage_errors_are_one_line() -> None:
     assert "No such command" in refused("aucs")
     assert "--covariance" in refused("mrmc", "--input", "x", *MRMC, "--covariance", "guess")

@@ -26,6 +26,7 @@ from radtransfer.stats.mrmc import (
     standalone_vs_readers,
     u_statistics,
 )
+from radtransfer.stats.mrmc.dbm import pseudovalues
 from radtransfer.stats.mrmc.metrics import Metric, partial_auc, placements
 
 EFFECTS = {"RRRC": ("random", "random"), "FRRC": ("fixed", "random"), "RRFC": ("random", "fixed")}
@@ -643,6 +644,97 @@ def test_nonsense_is_refused() -> None:
     for covariance in ("delong", "unbiased"):
         with pytest.raises(ValueError, match="fewer than two cases"):
             obuchowski_rockette(simulate(20, n_positive=1), covariance=covariance)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: error_covariance(s, covariance="robust"), "known"),
+        (lambda s: error_covariance(s, covariance="bootstrap", n_resamples=10), "too few"),
+        (lambda s: obuchowski_rockette(s, metric="partial_auc", specificity_range=(1.0, 0.5)), "range"),
+        (lambda s: u_statistics(s, moments="median"), "known"),
+        (lambda s: u_statistics(simulate(1, n_readers=1)), "at least two readers"),
+        (lambda s: u_statistics(simulate(1, n_positive=1)), "two cases of each class"),
+        (lambda s: dorfman_berbaum_metz(simulate(1, n_modalities=1)), "nothing to compare"),
+        (lambda s: dorfman_berbaum_metz(simulate(1, n_readers=1)), "one reader"),
+        (lambda s: standalone_vs_readers(s.with_modalities(("m0",)), algorithm_rating=[1.0]), "shape"),
+    ],
+)
+def test_further_nonsense_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(simulate(1))
+
+
+def test_a_reader_without_cases_of_a_class_is_named() -> None:
+    study = simulate(1)
+    keep = study.read.copy()
+    keep[1, 2, study.truth == 1] = False
+    with pytest.raises(ValueError, match="reader r2 read no case with the condition in modality m1"):
+        ReaderStudy.from_long(**long(study, keep))
+    keep[1, 2, 0] = True
+    with pytest.raises(ValueError, match="fewer than two cases"):
+        obuchowski_rockette(ReaderStudy.from_long(**long(study, keep)))
+    with pytest.raises(ValueError, match="without cases of a class"):
+        obuchowski_rockette(ReaderStudy.from_long(**long(study, keep)), covariance="bootstrap")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rating": np.zeros((1, 1, 3))}, "shape"),
+        ({"rating": np.full((1, 1, 2), np.inf)}, "infinite"),
+        ({"truth": np.array(["a", "b"])}, "not numeric"),
+    ],
+)
+def test_a_study_built_by_hand_is_checked_too(change: dict[str, Any], message: str) -> None:
+    parts: dict[str, Any] = {
+        "rating": np.array([[[1.0, 2.0]]]),
+        "truth": np.array([0, 1]),
+        "modalities": ("m",),
+        "readers": ("r",),
+        "cases": ("a", "b"),
+    }
+    with pytest.raises(ValueError, match=message):
+        ReaderStudy(**(parts | change))
+
+
+def test_one_fixed_reader_by_pseudovalues() -> None:
+    study = simulate(22, n_readers=1)
+    pseudo = dorfman_berbaum_metz(study, readers="fixed")
+    # with one reader the ratio is the squared paired t of the pseudovalues
+    t = stats.ttest_rel(*pseudovalues(study)[:, 0])
+    assert pseudo.statistic == pytest.approx(t.statistic**2)
+    assert pseudo.p_value == pytest.approx(t.pvalue)
+
+
+def test_power_with_fixed_readers_is_that_of_a_normal_test() -> None:
+    result = power(components=PILOT, difference=0.04, n_readers=5, n_cases=200, readers="fixed")
+    own = PILOT.var_error - PILOT.cov1 + 4 * (PILOT.cov2 - PILOT.cov3)
+    shift = 0.04 / np.sqrt(2 / 5 * own * 114 / 200)
+    by_hand = stats.norm.sf(1.959963984540054 - shift) + stats.norm.cdf(-1.959963984540054 - shift)
+    assert result.estimate == pytest.approx(by_hand)
+    assert result.details["df2"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"difference": 0.0},
+        {"difference": 1.5},
+        {"n_readers": 1},
+        {"n_cases": 1},
+        {"alpha": 0.0},
+        {"readers": "fixed", "cases": "fixed"},
+    ],
+)
+def test_impossible_plans_are_refused(change: dict[str, Any]) -> None:
+    plan: dict[str, Any] = {"components": PILOT, "difference": 0.05, "n_readers": 5, "n_cases": 100}
+    with pytest.raises(ValueError, match=r"difference|few|alpha|fixed"):
+        power(**(plan | change))
+    with pytest.raises(ValueError, match="target"):
+        sample_size(components=PILOT, difference=0.05, n_readers=5, target=0.01)
+    with pytest.raises(ValueError, match="pilot"):
+        ORComponents(var_interaction=0, var_error=0, cov1=0, cov2=0, cov3=0, n_cases=10)
 
 
 def test_result_prints_itself_and_serialises() -> None:

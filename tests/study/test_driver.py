@@ -135,7 +135,7 @@ def test_a_failing_notebook_stops_the_run(project: Project) -> None:
         ["failed", second],
     ]
     assert failed.stderr == (
-        f"radtransfer: error: {second}, cell [4] 'divide(1,': ZeroDivisionError: division by zero; "
+        f"radtransfer: error: {second}, cell [4], line 1, 'divide(1,': ZeroDivisionError: division by zero; "
         f"half-executed notebook: {unfinished} (--debug shows the traceback)\n"
     )
     outputs = [cell.get("outputs") for cell in nbformat.read(unfinished, as_version=4).cells]
@@ -152,7 +152,7 @@ def test_a_failing_notebook_stops_the_run(project: Project) -> None:
 def test_an_error_of_the_library_is_shown_as_it_is(project: Project, reporter: Reporter) -> None:
     code = "from radtransfer.errors import DataError as E\nraise E('x.png is damaged', hint='fetch it again')"
     project.write_notebook("01_data_curation", code)
-    with pytest.raises(StepError, match=r"DataError as E': x\.png is damaged \(fetch it again\);"):
+    with pytest.raises(StepError, match=r"cell \[3\], line 2, .* x\.png is damaged \(fetch it again\);"):
         run_study("small", reporter=reporter)
 
 

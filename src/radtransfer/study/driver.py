@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """IPython paints its tracebacks."""
 
+FAILED_LINE = re.compile(r"^Cell In\[\d+\], line (\d+)", re.MULTILINE)
+"""Where IPython says which line of the cell was being executed."""
+
 
 class StepEntry(BaseModel):
     """What the log keeps of a completed step.
@@ -487,11 +490,15 @@ def _notebook_error(notebook: Notebook, target: Path, error: PapermillExecutionE
         if isinstance(kind, type) and issubclass(kind, RadtransferError)
     }
     reason = error.evalue if error.ename in told else f"{error.ename}: {error.evalue}"
-    head = next((line.strip() for line in error.source.splitlines() if line.strip()), "")
+    trace = COLOUR.sub("", "\n".join(error.traceback))
+    # IPython drops leading empty lines before it counts
+    lines = error.source.strip().splitlines() or [""]
+    found = FAILED_LINE.search(trace)
+    number = min(int(found[1]), len(lines)) if found else 1
     failure = StepError(
-        f"{notebook.name}, cell [{error.exec_count}] {head!r}: {' '.join(reason.split())}; "
-        f"half-executed notebook: {target}",
+        f"{notebook.name}, cell [{error.exec_count}], line {number}, {lines[number - 1].strip()!r}: "
+        f"{' '.join(reason.split())}; half-executed notebook: {target}",
         hint="--debug shows the traceback",
     )
-    failure.add_note(COLOUR.sub("", "\n".join(error.traceback)))
+    failure.add_note(trace)
     return failure

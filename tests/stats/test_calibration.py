@@ -147,13 +147,13 @@ def test_clusters_widen_intervals_of_repeated_patients() -> None:
     [
         ([0, 1], [0.2, 1.7], "not a probability"),
         ([0, 1], [-0.1, 0.5], "not a probability"),
-        ([0, 1], [0.2, float("nan")], "missing"),
-        ([0, 2], [0.2, 0.4], "only 0 and 1"),
-        ([-1, 1], [0.2, 0.4], "only 0 and 1"),
-        ([0, float("nan")], [0.2, 0.4], "only 0 and 1"),
-        ([0, 1, 1], [0.2, 0.4], "shape"),
-        ([], [], "no cases"),
-        (["a", 1], [0.2, 0.4], "numbers"),
+        ([0, 1], [0.2, float("nan")], "nan"),
+        ([0, 2], [0.2, 0.4], "neither 0 nor 1"),
+        ([-1, 1], [0.2, 0.4], "neither 0 nor 1"),
+        ([0, float("nan")], [0.2, 0.4], "neither 0 nor 1"),
+        ([0, 1, 1], [0.2, 0.4], "3 expected"),
+        ([], [], "empty"),
+        (["a", 1], [0.2, 0.4], "not a number"),
     ],
 )
 def test_what_is_no_probability_is_refused(measure: Callable[..., Any], y: Any, p: Any, message: str) -> None:

@@ -149,7 +149,7 @@ def test_gee_does_not_depend_on_the_order_of_rows() -> None:
     ("change", "message"),
     [
         ({"y": [0, 0, 0, 0, 0, 0]}, "nothing to explain"),
-        ({"y": [0, 1, 2, 0, 1, 0]}, "only 0 and 1"),
+        ({"y": [0, 1, 2, 0, 1, 0]}, "neither 0 nor 1"),
         ({"y": [0, 1]}, "shape"),
         ({"predictors": [1, 1, 1, 1, 1, 1]}, "constant"),
         ({"predictors": [1, 2, np.nan, 4, 5, 6]}, "missing"),

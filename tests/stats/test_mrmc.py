@@ -683,7 +683,7 @@ def test_a_reader_without_cases_of_a_class_is_named() -> None:
     [
         ({"rating": np.zeros((1, 1, 3))}, "shape"),
         ({"rating": np.full((1, 1, 2), np.inf)}, "infinite"),
-        ({"truth": np.array(["a", "b"])}, "not numeric"),
+        ({"truth": np.array(["a", "b"])}, "not a number"),
     ],
 )
 def test_a_study_built_by_hand_is_checked_too(change: dict[str, Any], message: str) -> None:

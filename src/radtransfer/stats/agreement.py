@@ -25,15 +25,14 @@ from typing import Any, Literal, TypeAlias, cast
 
 import krippendorff
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa as _sm_cohens_kappa
 
+from radtransfer.stats.checks import FloatArray, IntArray
 from radtransfer.stats.clusters import cluster_index
 from radtransfer.stats.result import Estimate
 
-FloatArray: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = Literal["none", "linear", "quadratic"]
 
 

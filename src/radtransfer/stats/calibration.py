@@ -22,34 +22,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from radtransfer.stats import checks
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.clusters import cluster_index
 from radtransfer.stats.result import Estimate
 
-FloatArray: TypeAlias = NDArray[np.float64]
 Closed: TypeAlias = Literal["right", "left"]
 Strategy: TypeAlias = Literal["uniform", "quantile"]
 
 
 def check_outcome_and_probability(y: ArrayLike, p: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Outcomes and probabilities as float arrays of shape (n,), or a ValueError that says why not."""
-    try:
-        outcome, probability = np.asarray(y, dtype=float), np.asarray(p, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError("outcomes and probabilities must be numbers") from None
-    if outcome.ndim != 1 or outcome.shape != probability.shape:
-        raise ValueError(f"outcomes have shape {outcome.shape}, probabilities {probability.shape}")
-    if outcome.size == 0:
-        raise ValueError("no cases given")
-    bad = outcome[~np.isin(outcome, (0.0, 1.0))]
-    if bad.size:
-        raise ValueError(f"an outcome is {bad[0]:g}; only 0 and 1 are allowed")
-    if np.isnan(probability).any():
-        raise ValueError(
-            f"the probability of case {int(np.flatnonzero(np.isnan(probability))[0])} is missing"
-        )
-    bad = probability[(probability < 0) | (probability > 1)]
-    if bad.size:
-        raise ValueError(f"{bad[0]:g} is not a probability: a score outside 0 to 1 has no calibration")
+    outcome = checks.binary(y).astype(float)
+    probability = checks.real(p, len(outcome), name="p")
+    outside = probability[(probability < 0) | (probability > 1)]
+    if outside.size:
+        raise ValueError(f"{outside[0]:g} is not a probability: a score outside 0 to 1 has no calibration")
     return outcome, probability
 
 

@@ -23,13 +23,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
+from radtransfer.stats import checks
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.clusters import cluster_index
 from radtransfer.stats.result import Estimate
 
-FloatArray: TypeAlias = NDArray[np.float64]
 Method: TypeAlias = Literal["auto", "logistic", "gee", "firth"]
 
 
@@ -244,19 +245,15 @@ def discrepancy_regression(
         With one outcome only, missing or non-numeric values, collinear predictors, fewer cases than
         coefficients, a GEE without clusters, or separated data for a method that cannot have them.
     """
+    outcome = checks.binary(y).astype(float)
     try:
-        outcome, x = np.asarray(y, dtype=float), np.asarray(predictors, dtype=float)
+        x = np.asarray(predictors, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(
-            "outcome and predictors must be numbers; make indicator columns of categories"
-        ) from None
+        raise ValueError("predictors must be numbers; make indicator columns of categories") from None
     if x.ndim == 1:
         x = x[:, None]
-    if outcome.ndim != 1 or x.ndim != 2 or len(x) != len(outcome):
-        raise ValueError(f"outcome has shape {outcome.shape}, predictors {x.shape}")
-    bad = outcome[~np.isin(outcome, (0.0, 1.0))]
-    if bad.size:
-        raise ValueError(f"an outcome is {bad[0]:g}; only 0 and 1 are allowed")
+    if x.ndim != 2 or len(x) != len(outcome):
+        raise ValueError(f"y has {len(outcome)} values, predictors have shape {x.shape}")
     if not 0 < outcome.sum() < len(outcome):
         raise ValueError(f"all {len(outcome)} outcomes are equal: nothing to explain")
     if not np.isfinite(x).all():

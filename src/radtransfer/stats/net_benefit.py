@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from radtransfer.stats.calibration import FloatArray, check_outcome_and_probability, mean_estimate
+from radtransfer.stats.calibration import check_outcome_and_probability, mean_estimate
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.result import Estimate
 
 

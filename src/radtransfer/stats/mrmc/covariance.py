@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias, cast
 
 import numpy as np
 
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.mrmc.metrics import Metric, placements
-from radtransfer.stats.mrmc.study import FloatArray, ReaderStudy
+from radtransfer.stats.mrmc.study import ReaderStudy
 
 CovarianceName: TypeAlias = Literal["delong", "jackknife", "unbiased", "bootstrap"]
 COVARIANCES: tuple[CovarianceName, ...] = ("delong", "jackknife", "unbiased", "bootstrap")

@@ -14,6 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.mrmc.metrics import Metric, MetricName
 from radtransfer.stats.mrmc.obuchowski_rockette import (
     Effect,
@@ -25,7 +26,7 @@ from radtransfer.stats.mrmc.obuchowski_rockette import (
     satterthwaite,
 )
 from radtransfer.stats.mrmc.result import MRMCResult
-from radtransfer.stats.mrmc.study import FloatArray, ReaderStudy
+from radtransfer.stats.mrmc.study import ReaderStudy
 
 
 def pseudovalues(study: ReaderStudy, *, metric: Metric | None = None) -> FloatArray:

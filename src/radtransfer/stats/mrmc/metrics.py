@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, cast
 import numpy as np
 from scipy.stats import rankdata
 
-from radtransfer.stats.mrmc.study import FloatArray, ReaderStudy
+from radtransfer.stats.checks import FloatArray
+from radtransfer.stats.mrmc.study import ReaderStudy
 
 MetricName: TypeAlias = Literal["auc", "partial_auc", "sensitivity", "specificity"]
 METRICS: tuple[MetricName, ...] = ("auc", "partial_auc", "sensitivity", "specificity")

@@ -23,10 +23,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from scipy import stats
 
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.mrmc.covariance import CovarianceName, error_covariance
 from radtransfer.stats.mrmc.metrics import Metric, MetricName
 from radtransfer.stats.mrmc.result import MRMCResult
-from radtransfer.stats.mrmc.study import Design, FloatArray, ReaderStudy
+from radtransfer.stats.mrmc.study import Design, ReaderStudy
 from radtransfer.stats.result import Estimate
 
 Effect: TypeAlias = Literal["random", "fixed"]

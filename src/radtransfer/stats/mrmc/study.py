@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
+from radtransfer.stats import checks
+from radtransfer.stats.checks import FloatArray
+
 Design: TypeAlias = Literal["factorial", "cases nested in readers", "cases nested in modalities"]
 
 
@@ -27,18 +29,6 @@ def _levels(values: ArrayLike, name: str) -> tuple[tuple[str, ...], NDArray[np.i
     rank = np.empty(len(labels), dtype=np.int64)
     rank[order] = np.arange(len(labels))
     return tuple(str(label) for label in labels[order]), rank[index]
-
-
-def binary_truth(truth: ArrayLike) -> NDArray[np.int64]:
-    """Reference standard as 0 and 1; anything else (an uncertain -1, a missing value) is an error."""
-    try:
-        values = np.asarray(truth, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError("truth is not numeric; code it 0 (absent) and 1 (present)") from None
-    bad = values[~np.isin(values, (0.0, 1.0))]
-    if bad.size:
-        raise ValueError(f"truth holds {bad[0]:g}; only 0 (absent) and 1 (present) are allowed")
-    return values.astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +66,7 @@ class ReaderStudy:
             )
         if np.isinf(self.rating).any():
             raise ValueError("a rating is infinite")
-        object.__setattr__(self, "truth", binary_truth(self.truth))
+        object.__setattr__(self, "truth", checks.binary(self.truth, name="truth").astype(np.int64))
         if not 0 < self.truth.sum() < len(self.truth):
             raise ValueError(
                 f"all {len(self.truth)} cases have truth {int(self.truth[0]) if len(self.truth) else '?'}: "
@@ -141,7 +131,7 @@ class ReaderStudy:
         modalities, i = _levels(modality if modality is not None else ["all"] * size, "modality")
         readers, j = _levels(reader, "reader")
         cases, k = _levels(case, "case")
-        labels = binary_truth(truth)
+        labels = checks.binary(truth, name="truth").astype(np.int64)
         status = np.full(len(cases), -1, dtype=np.int64)
         status[k] = labels
         if (status[k] != labels).any():

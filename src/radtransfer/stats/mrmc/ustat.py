@@ -22,11 +22,12 @@ from typing import Literal
 
 import numpy as np
 
+from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.mrmc.covariance import error_covariance, pair_sums
 from radtransfer.stats.mrmc.metrics import Metric
 from radtransfer.stats.mrmc.obuchowski_rockette import NO_VARIANCE, one_reader, reader_values, t_estimate
 from radtransfer.stats.mrmc.result import MRMCResult
-from radtransfer.stats.mrmc.study import FloatArray, ReaderStudy
+from radtransfer.stats.mrmc.study import ReaderStudy
 from radtransfer.stats.result import Estimate
 
 # Rows turn sums that include coinciding cases or readers into sums over distinct ones. The first four moments

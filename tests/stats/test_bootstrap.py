@@ -241,6 +241,8 @@ def test_impossible_input_is_refused() -> None:
         ClusterBootstrap([1, 1, 2, 2], seed=1, strata=[0, 1, 0, 0])
     with pytest.raises(ValueError, match="missing"):
         ClusterBootstrap([1, None, 2, 2], seed=1)
+    with pytest.raises(ValueError, match="missing"):
+        ClusterBootstrap([1, 1, 2, 2], seed=1, strata=[0, 0, None, None])
     bootstrap = ClusterBootstrap([1, 1, 2, 2], n_resamples=20, seed=1)
     for labels, scores, message in (
         ([0, 1, 2, 1], score, "neither"),

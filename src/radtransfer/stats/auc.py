@@ -143,7 +143,9 @@ def auc(
     place = placements(positive, values, case_weight)
     variance = _delong_variance(place)
     method = "DeLong" if weight is None else "DeLong, case weights, linearised variance"
-    return _estimate(place.auc, variance, positive, method=method, level=level, interval=interval)
+    return _estimate(
+        place.auc, variance, n=_counts(positive), method=method, level=level, interval=interval, details={}
+    )
 
 
 def clustered_auc(
@@ -188,12 +190,15 @@ def clustered_auc(
     membership, n_clusters = cluster_index(cluster, len(positive))
     place = placements(positive, values)
     terms = _obuchowski_terms(place, positive, membership, n_clusters)
-    result = _estimate(
-        place.auc, terms.variance, positive, method="Obuchowski 1997", level=level, interval=interval
+    return _estimate(
+        place.auc,
+        terms.variance,
+        n=_counts(positive) | {"clusters": n_clusters},
+        method="Obuchowski 1997",
+        level=level,
+        interval=interval,
+        details={"S10": terms.s10, "S01": terms.s01, "S11": terms.s11},
     )
-    result.n["clusters"] = n_clusters
-    result.details.update(S10=terms.s10, S01=terms.s01, S11=terms.s11)
-    return result
 
 
 def compare_auc(
@@ -261,7 +266,7 @@ def compare_auc(
         membership, n_clusters = cluster_index(cluster, len(positive))
         variance = _obuchowski_terms(apart, positive, membership, n_clusters).variance
         method = "paired, Obuchowski 1997"
-        n["clusters"] = n_clusters
+        n |= {"clusters": n_clusters}
     return _difference(
         difference, variance, method=method, level=level, n=n, details={"auc_a": auc_a, "auc_b": auc_b}
     )
@@ -392,11 +397,12 @@ def _counts(positive: BoolArray) -> dict[str, int]:
 def _estimate(
     value: float,
     variance: float | None,
-    positive: BoolArray,
     *,
+    n: dict[str, int],
     method: str,
     level: float,
     interval: Interval,
+    details: dict[str, float],
 ) -> Estimate:
     if interval not in ("wald", "logit"):
         raise ValueError(f"interval is {interval!r}, not 'wald' or 'logit'")
@@ -421,8 +427,8 @@ def _estimate(
         high=high,
         level=level,
         method=method,
-        n=_counts(positive),
-        details={"variance": variance, "se": se},
+        n=n,
+        details={"variance": variance, "se": se, **details},
     )
 
 

@@ -466,6 +466,8 @@ def _stratum_of_cluster(strata: ArrayLike, member: IntArray, n_clusters: int) ->
     labels = np.asarray(strata, dtype=object)
     if labels.shape != member.shape:
         raise ValueError(f"strata has shape {labels.shape}, {member.shape} expected")
+    if any(value is None or value != value for value in labels):
+        raise ValueError("the stratum of a case is missing")
     _, number = np.unique(labels.astype(str), return_inverse=True)
     stratum = np.zeros(n_clusters, dtype=np.int64)
     stratum[member] = number

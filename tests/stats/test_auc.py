@@ -188,7 +188,7 @@ def test_equal_curves_have_p_one() -> None:
     for other in (a, np.exp(a)):
         result = compare_auc(y, a, other)
         assert (result.estimate, result.p_value, result.low, result.high) == (0, 1, 0, 0)
-        assert "same" in result.method
+        assert "variance 0" in result.method
 
 
 def test_variance_zero_without_equal_curves_is_no_test() -> None:
@@ -205,6 +205,13 @@ def test_perfect_separation_says_that_its_interval_has_no_width() -> None:
     assert "no width" in wald.method
     logit = auc([0, 0, 1, 1], [1, 2, 3, 4], interval="logit")
     assert logit.low is None
+
+
+def test_constant_scores_say_that_their_interval_has_no_width() -> None:
+    for interval in ("wald", "logit"):
+        result = auc([0, 1, 0, 1], [7, 7, 7, 7], interval=interval)
+        assert (result.estimate, result.low, result.high) == (0.5, 0.5, 0.5)
+        assert "no width" in result.method
 
 
 def test_a_low_auc_is_not_turned_round() -> None:

@@ -237,6 +237,8 @@ def test_impossible_input_is_refused() -> None:
     y, score = [0, 1, 0, 1], [1, 2, 3, 4]
     with pytest.raises(ValueError, match="one cluster"):
         ClusterBootstrap([1, 1, 1, 1], seed=1)
+    with pytest.raises(ValueError, match="would be the data"):
+        ClusterBootstrap([1, 2, 3], seed=1, strata=["a", "b", "c"])
     with pytest.raises(ValueError, match="two strata"):
         ClusterBootstrap([1, 1, 2, 2], seed=1, strata=[0, 1, 0, 0])
     with pytest.raises(ValueError, match="missing"):

@@ -414,12 +414,13 @@ def _estimate(
         method += "; no interval: a class has one case, the variance needs two"
     elif interval == "wald":
         low, high = max(value - z * se, 0.0), min(value + z * se, 1.0)
-        method += _FLAT if se == 0 else ""
     elif 0 < value < 1:
         half = z * se / (value * (1 - value))
         low, high = (float(special.expit(special.logit(value) + side * half)) for side in (-1, 1))
     else:
         method += f"; no interval: the log-odds of {value:.0f} are infinite"
+    if low is not None and se == 0:
+        method += _FLAT
     return Estimate(
         name="AUC",
         estimate=value,
@@ -455,7 +456,7 @@ def _difference(
     elif value == 0:
         low = high = 0.0
         p_value = 1.0
-        method += "; the curves are the same, variance 0"
+        method += "; difference 0 with variance 0"
     else:
         method += "; the variance is 0 and the difference is not: no test, use a permutation test"
     return Estimate(

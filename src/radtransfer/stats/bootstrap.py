@@ -62,8 +62,8 @@ class ClusterBootstrap:
     Raises
     ------
     ValueError
-        If there is one cluster only (every resample would be the data), a cluster lies in two strata, a label
-        is missing, or lengths differ.
+        If there is one cluster only, in all or in every stratum (every resample would be the data), a cluster
+        lies in two strata, a label is missing, or lengths differ.
 
     Examples
     --------
@@ -90,6 +90,8 @@ class ClusterBootstrap:
         self._member = number[member]
         self._stratum = np.sort(stratum)
         self._stratum_size = np.bincount(stratum)
+        if self._stratum_size.max() == 1:
+            raise ValueError("every stratum is one cluster: every resample would be the data")
         self._size = self._stratum_size[self._stratum]
         self._start = (np.cumsum(self._stratum_size) - self._stratum_size)[self._stratum]
 

@@ -192,7 +192,8 @@ def clustered_mcnemar(a: ArrayLike, b: ArrayLike, *, cluster: ArrayLike, level: 
         low=max(value - half, -1.0),
         high=min(value + half, 1.0),
         level=level,
-        method="clustered McNemar (Obuchowski 1998), Wald interval from patients' sums",
+        method="clustered McNemar (Obuchowski 1998), Wald interval from patients' sums"
+        + ("" if se else "; the variance is 0, so the interval has no width"),
         p_value=float(stats.chi2.sf(statistic, 1)),
         statistic=statistic,
         df=1,

@@ -186,8 +186,12 @@ def _warnings(log: str, stage: Path) -> list[Finding]:
         page = (match["place"] or "book").removeprefix(f"{stage}{os.sep}")
         if match["line"]:
             line = int(match["line"])
-            # myst-nb counts cells in steps of 10,000 lines
-            page += f" cell {line // 10_000}, line {line % 10_000}" if page.endswith(".ipynb") else f":{line}"
+            if page.endswith(".ipynb"):
+                # myst-nb counts cells in steps of 10,000 lines, and the first line of a cell as 1
+                # more than in a page
+                page += f" cell {line // 10_000}, line {line % 10_000 - 1}"
+            else:
+                page += f":{line}"
         findings.append(Finding(page, match["text"]))
     return list(dict.fromkeys(findings))
 

@@ -62,9 +62,7 @@ _LOADING_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch", 
 
 _CSS_ADDRESS = re.compile(r"""(?:url\(\s*['"]?|@import\s+['"])([^'")\s]+)""")
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.S)
-_SCRIPT_IMPORT = re.compile(
-    r"""\b(?:import|fetch|importScripts)\s*\(?\s*[^;'"`\n]{0,200}?['"`]((?:https?:)?//[^'"`]+)"""
-)
+_OUTSIDE_TEXT = re.compile(r"""['"`]((?:https?:|wss?:)?//[\w.-]+\.\w+[^'"`\s]*)""")
 _ROLE = re.compile(r"\{[a-z][a-z:-]*\}`")
 _NOT_A_NUMBER = re.compile(r"(?<![\w.])(?:nan|inf|NaN|NaT|<NA>)(?![\w.])", re.I)
 
@@ -163,8 +161,8 @@ def _loads(page: _Page) -> Iterator[str]:
     for style in styles:
         yield from _check_css(page.path, style)
     for script in page.elements("script"):
-        for address in _SCRIPT_IMPORT.findall(script.text or ""):
-            yield f"a script loads {address} from outside"
+        for address in _OUTSIDE_TEXT.findall(script.text or ""):
+            yield f"a script names {address}, which is outside"
     for meta in page.elements("meta"):
         if (meta.get("http-equiv") or "").lower() == "refresh" and _is_outside(
             (meta.get("content") or "").partition("=")[2]

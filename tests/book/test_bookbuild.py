@@ -1,0 +1,165 @@
+"""The book shows what was recorded, offline; a book with a fault does not replace a sound one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lxml import html
+
+from radtransfer.errors import InputError
+from radtransfer.report.numbers import Registry
+from radtransfer.study import bookbuild
+from radtransfer.study.bookbuild import BookError, BookSource, build_book
+from radtransfer.study.bookchecks import check_html
+
+
+def page(book: Path, name: str) -> html.HtmlElement:
+    return html.parse(str(book / name), html.HTMLParser(encoding="utf-8")).getroot()
+
+
+def test_prose_shows_numbers_with_their_origin(book: Path) -> None:
+    tree = page(book, "book/index.html")
+    text = " ".join(tree.find(".//article").text_content().split())
+    assert "reaches 0.890 (95 % CI 0.868 to 0.911) on 1,000 images (1,000 images), the metadata 0.890" in text
+    number = tree.find(".//data[@class='rt-number']")
+    assert number.get("value") == "0.8903"
+    assert number.get("title").startswith("cv.demo.vgg16_frozen.auc; AUC; bootstrap <of patients>")
+
+
+def test_number_in_a_notebook(book: Path) -> None:
+    assert page(book, "notebooks/01_demo.html").find(".//data").text == "1,000"
+
+
+def test_table_by_key_pattern(book: Path) -> None:
+    table = page(book, "book/chapters/results.html").find(".//table")
+    heads = [cell.text_content() for cell in table.findall(".//thead//th")]
+    assert heads[:3] == ["Model", "AUC", "Accuracy"]
+    rows = [[cell.text_content() for cell in row] for row in table.findall(".//tbody/tr")]
+    assert [row[0] for row in rows] == ["Age, sex and view only", "VGG16, frozen"]
+    assert set(rows[0][1:]) == {"0.890 (0.868 to 0.911)"}
+
+
+def test_recorded_table_and_figure_outside_notebooks(book: Path) -> None:
+    tree = page(book, "book/chapters/results.html")
+    image = tree.find(".//figure/img")
+    assert image.get("alt") == "AUC 0.890"
+    for address in (
+        image.get("src"),
+        *tree.xpath("//*[contains(@class,'rt-data')]/descendant-or-self::a/@href"),
+    ):
+        assert (book / "book" / "chapters" / address).resolve().is_file()
+
+
+def test_code_is_folded_and_the_notebook_offered(book: Path) -> None:
+    tree = page(book, "notebooks/01_demo.html")
+    cells = [
+        cell.get("class").split()
+        for cell in tree.xpath("//div[contains(@class,'docutils') and contains(@class,'cell ')]")
+    ]
+    assert [[tag for tag in cell if tag.startswith("tag_")] for cell in cells] == [
+        ["tag_hide-input"],
+        ["tag_hide-input"],
+        ["tag_hide-cell"],
+    ]
+    (link,) = tree.xpath("//p[@class='rt-download']/a/@href")
+    offered = json.loads((book / "notebooks" / link).read_text(encoding="utf-8"))
+    assert offered["cells"][1]["outputs"]
+
+
+def test_mathematics_is_mathml(book: Path) -> None:
+    tree = page(book, "book/index.html")
+    assert tree.xpath("//math[@display='block']//mfrac")
+    assert page(book, "notebooks/01_demo.html").xpath("//math//msub")
+    assert not any("mathjax" in address for address in tree.xpath("//script/@src"))
+
+
+def test_every_page_says_that_it_is_no_result(book: Path) -> None:
+    pages = [path for path in book.rglob("*.html") if "_static" not in path.parts and path.parent != book]
+    assert len(pages) == 4  # those at the root are the index, the search and a redirect
+    for path in pages:
+        (banner,) = page(book, str(path.relative_to(book))).xpath("//aside[@aria-label='Announcement']")
+        assert "profile tiny on synthetic phantoms: no result of the study" in banner.text_content()
+
+
+def test_footer_names_the_licence(book: Path) -> None:
+    assert page(book, "book/index.html").xpath("//footer//a[@rel='license']/text()") == ["CC BY 4.0"]
+
+
+def test_the_built_book_is_sound_and_nothing_is_left_over(book: Path) -> None:
+    assert check_html(book) == []
+    assert [path.name for path in book.parent.iterdir()] == ["html"]
+
+
+def test_faults_are_told_with_their_place_and_the_old_book_stays(checkout: Path) -> None:
+    old = checkout / "work" / "book" / "tiny" / "html"
+    old.mkdir(parents=True)
+    (old / "index.html").write_text("old")
+    chapter = checkout / "book" / "chapters" / "results.md"
+    chapter.write_text(
+        "# Results\n\n{num}`cv.demo.vgg16_frozn.auc`\n\n```{numbers-table} cv.demo.{model}.{metric}\n"
+        ":caption: c\n```\n\n[nowhere](missing.md)\n\n$\\foo$\n"
+    )
+    notebook = checkout / "work" / "study" / "tiny" / "notebooks" / "01_demo.ipynb"
+    text = notebook.read_text().replace("cohort.demo.n_images", "cohort.demo.images")
+    notebook.write_text(text.replace("$x_i$ are read", "[are](absent.md) read"))
+    with pytest.raises(BookError) as caught:
+        build_book("tiny")
+    told = str(caught.value)
+    assert caught.value.exit_status == 1
+    expected = [
+        "book/chapters/results.md:3: no number 'cv.demo.vgg16_frozn.auc' is recorded "
+        "(did you mean 'cv.demo.vgg16_frozen.auc'?)",
+        "notebooks/01_demo.ipynb cell 1, line 3: no number 'cohort.demo.images' is recorded",
+        "1 recorded numbers are shown on no page: best.demo.name",
+        "book/chapters/results.md:9: 'myst' cross-reference target not found: 'missing.md'",
+        "notebooks/01_demo.ipynb cell 1, line 3: 'myst' cross-reference target not found: 'absent.md'",
+        'Unknown LaTeX command "\\foo"',
+    ]
+    assert [line for line in expected if line not in told] == [], told
+    assert (old / "index.html").read_text() == "old"
+    assert [path.name for path in old.parent.iterdir()] == ["html"]
+
+
+def test_finished_book_takes_the_place_of_the_old_one(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def render(stage: Path, scratch: Path) -> Path:
+        new = scratch / "_build" / "html"
+        new.mkdir(parents=True)
+        numbers = Registry.load(stage)
+        (new / "index.html").write_text(f"<p>{len(numbers)}</p>")
+        return new
+
+    monkeypatch.setattr(bookbuild, "_render", render)
+    for extra in (0, 1):
+        path = checkout / "work" / "study" / "tiny" / "records" / "02_more.json"
+        number = [{"key": "more.n", "value": 1, "notebook": "02_more"}] if extra else []
+        path.write_text(json.dumps({"notebook": "02_more", "profile": "tiny", "numbers": number}))
+        built = build_book("tiny")
+        assert (built / "index.html").read_text() == f"<p>{14 + extra}</p>"
+    assert [path.name for path in built.parent.iterdir()] == ["html"]
+
+
+def test_typed_digit_in_a_results_chapter(checkout: Path) -> None:
+    (checkout / "book" / "chapters" / "results.md").write_text("# Results\n\nAn AUC of 0.93.\n")
+    with pytest.raises(BookError, match=r"results\.md:3: typed digits '0\.93'"):
+        build_book("tiny")
+
+
+def test_which_results_are_shown(checkout: Path) -> None:
+    assert not BookSource.of("tiny").publishable
+    with pytest.raises(InputError, match=r"profile 'quick' has not been run .*make study PROFILE=quick"):
+        BookSource.of("quick")
+    with pytest.raises(InputError, match="did you mean 'tiny'"):
+        BookSource.of("tinny")
+    for profile in (None, "published"):
+        with pytest.raises(InputError, match="no published results"):
+            BookSource.of(profile)
+    (checkout / "results").mkdir()
+    assert BookSource.of(None) == BookSource.of("published")
+    assert BookSource.of(None) == BookSource("published", checkout / "results", True)
+    (checkout / "work" / "study" / "published" / "records").mkdir(parents=True)
+    assert BookSource.of(None).results == checkout / "results"
+    assert BookSource.of("published").results == checkout / "work" / "study" / "published"

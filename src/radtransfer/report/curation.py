@@ -55,7 +55,7 @@ def parts_table(step: Step, dataset: CuratedDataset) -> Table:
     """Images, patients and positives in the hold-out part and in each fold."""
     frame = dataset.cohort.frame.set_index("image_id")
     parts = {"Hold-out": dataset.holdout.ids("test")} | {
-        f"Fold {fold + 1}": tuple(rows["image_id"]) for fold, rows in dataset.folds.table.groupby("fold")
+        f"Fold {fold + 1}": dataset.folds.ids(fold) for fold in range(dataset.folds.n_folds)
     }
     return step.table(
         "parts",

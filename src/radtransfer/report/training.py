@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
@@ -68,17 +69,20 @@ def learning_curves(step: Step, records: Sequence[RunRecord]) -> Figure:
     """Loss on training and validation images by epoch, one panel a network, one line a fold."""
     data = pd.concat(
         [
+            # fine-tuning has two stages, each of which counts its own epochs; the curve runs through both
             pd.DataFrame(list(record.history)).assign(
-                label=model_label(record.spec.model, record.spec.weights), fold=record.spec.fold
+                label=model_label(record.spec.model, record.spec.weights),
+                fold=record.spec.fold,
+                epoch=np.arange(1, len(record.history) + 1),
             )
             for record in records
         ],
         ignore_index=True,
     )
-    best = data.groupby("label", sort=False)["val_loss"].min()
+    best = data.groupby("label", sort=False)["validation_loss"].min()
     return step.figure(
         "learning_curves",
-        figures.learning_curves(data),
+        figures.learning_curves(data, validation="validation_loss"),
         alt=(
             "Training and validation loss by epoch for each network and fold. Lowest validation loss: "
             + "; ".join(f"{label} {loss:.3f}" for label, loss in best.items())
@@ -100,4 +104,5 @@ def record(step: Step, records: Sequence[RunRecord]) -> None:
             step.number(f"training.{runs[0].spec.task}.{model}.epochs", epochs, digits=0)
         if model == "vgg16_finetuned":
             step.number("weights.vgg16.kind", WEIGHTS_KIND[runs[0].spec.weights])
-            step.number("weights.vgg16.source", str(runs[0].environment["weights_source"]))
+            weights = runs[0].environment["weights"]
+            step.number("weights.vgg16.source", weights["source"] or "no source could be reached")

@@ -46,6 +46,8 @@ METRICS: dict[str, str] = {
 }
 """Metrics by key, with the name readers see."""
 
+CLASSES = ("negative", "positive")
+
 _RATIOS = ("accuracy", "sensitivity", "specificity", "precision", "f1")
 
 
@@ -113,8 +115,8 @@ class Performance:
         counts = confusion_matrix(self.table["label"], self.table["decision"], labels=[0, 1])
         return pd.DataFrame(
             counts,
-            index=pd.Index(["negative", "positive"], name="reference"),
-            columns=pd.Index(["negative", "positive"], name="decision"),
+            index=pd.Index(CLASSES, name="reference"),
+            columns=pd.Index(CLASSES, name="decision"),
         )
 
     @cached_property

@@ -21,15 +21,17 @@ EXAMPLES_PER_CLASS = 3
 def flow(step: Step, dataset: CuratedDataset) -> Figure:
     """Draw what was excluded, why, and how many images and patients remain."""
     counted = dataset.flow
+    excluded = [
+        (f"excluded: {exclusion.reason}", exclusion.n_images, exclusion.n_patients)
+        for exclusion in counted.steps
+    ]
     rows = pd.DataFrame(
         [
-            {"step": name, "images": count.n_images, "patients": count.n_patients}
-            for name, count in (
-                ("all", counted.start),
-                *((f"excluded: {exclusion.reason}", exclusion) for exclusion in counted.steps),
-                ("included", counted.final),
-            )
-        ]
+            ("all", counted.start.n_images, counted.start.n_patients),
+            *excluded,
+            ("included", counted.final.n_images, counted.final.n_patients),
+        ],
+        columns=["step", "images", "patients"],
     )
     return step.figure(
         "flow",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from radtransfer.evaluation.performance import METRICS, Evaluation
+from radtransfer.evaluation.performance import CLASSES, METRICS, Evaluation
 from radtransfer.report import figures
 from radtransfer.report.labels import SHORTCUTS, TRADITIONAL, family, model_label
 
@@ -102,17 +102,24 @@ def confusion(step: Step, evaluation: Evaluation) -> Figure:
     """Confusion matrices of the primary network and of what it is held against."""
     shown = [PRIMARY_NETWORK, SCRATCH_NETWORK, evaluation.best(TRADITIONAL)]
     matrices = {_label(evaluation, name): evaluation.models[name].confusion for name in shown}
-    data = pd.concat(
-        {label: matrix.stack().rename("images") for label, matrix in matrices.items()}, names=["model"]
-    ).reset_index()
+    counts = {label: matrix.to_numpy(dtype=int) for label, matrix in matrices.items()}
+    data = pd.DataFrame(
+        [
+            (label, reference, decision, table[i, j])
+            for label, table in counts.items()
+            for i, reference in enumerate(CLASSES)
+            for j, decision in enumerate(CLASSES)
+        ],
+        columns=["model", "reference", "decision", "images"],
+    )
     return step.figure(
         "confusion",
         figures.confusion_matrices(matrices),
         alt="Confusion matrices. "
         + " ".join(
-            f"{label}: {m.iloc[1, 1]} true positives, {m.iloc[1, 0]} false negatives, "
-            f"{m.iloc[0, 1]} false positives, {m.iloc[0, 0]} true negatives."
-            for label, m in matrices.items()
+            f"{label}: {table[1, 1]} true positives, {table[1, 0]} false negatives, "
+            f"{table[0, 1]} false positives, {table[0, 0]} true negatives."
+            for label, table in counts.items()
         ),
         caption="Decisions against the reference standard, all test parts together; counts of images.",
         data=data,

@@ -59,8 +59,8 @@ def runs_table(step: Step, records: Sequence[RunRecord], *, name: str) -> Table:
         name,
         pd.DataFrame(rows),
         caption=(
-            "Models fitted, by fold. Seconds are wall-clock on this machine and leave out activations of frozen "
-            "layers and features, which are computed once for all folds and epochs."
+            "Models fitted, by fold. Seconds are wall-clock on this machine and leave out activations of "
+            "frozen layers and features, which are computed once for all folds and epochs."
         ),
     )
 

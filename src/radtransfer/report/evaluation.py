@@ -35,7 +35,7 @@ def auc_forest(step: Step, evaluation: Evaluation) -> Figure:
     rows = evaluation.metrics_table().query("metric == 'auc'").copy()
     rows["label"] = [_label(evaluation, model) for model in rows["model"]]
     rows["group"] = [family(model) for model in rows["model"]]
-    best = rows.loc[rows["estimate"].idxmax()]
+    best = max(rows.to_dict("records"), key=lambda row: float(row["estimate"]))
     return step.figure(
         "auc_by_model",
         figures.forest(rows, xlabel=f"Cross-validated AUC ({evaluation.level:.0%} CI)", reference=0.5),

@@ -9,6 +9,7 @@ from time import monotonic
 from rich.table import Table
 
 from radtransfer import paths
+from radtransfer.atomic import write_json
 from radtransfer.errors import StepError
 from radtransfer.study.driver import StudyLog, run_study
 from radtransfer.study.profiles import load_profile
@@ -95,4 +96,13 @@ def run_and_build(profile: str, *, force: bool = False, reporter: Reporter | Non
         table.add_row(result.name, time, result.reason or "nothing changed")
     table.add_row("book", duration(book_s), "")
     reporter.console.print(table)
+    write_json(
+        paths.study_dir(profile) / "timings.json",
+        {
+            "environment_s": made,
+            "steps_s": {result.name: result.seconds for result in results},
+            "complete": all(result.reason for result in results),
+            "book_s": book_s,
+        },
+    )
     reporter.line(f"book: {page}")

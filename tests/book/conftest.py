@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from radtransfer.report import figures
 from radtransfer.report.step import Step
@@ -119,13 +120,19 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """HTML of the book of a profile that may not be published."""
-    root = tmp_path_factory.mktemp("book")
-    # the session's other tests must not see this checkout
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RADTRANSFER_ROOT", str(root))
-        patch.setenv("RADTRANSFER_WORK", str(root / "work"))
-        write_checkout(root)
-        write_results(root / "work" / "study" / "tiny")
-        return build_book("tiny")
+def book(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """HTML of the book of a profile that may not be published; built once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "book"
+    with FileLock(f"{root}.lock"):
+        html = root / "work" / "book" / "tiny" / "html"
+        if not html.is_dir():
+            root.mkdir()
+            # the session's other tests must not see this checkout
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("RADTRANSFER_ROOT", str(root))
+                patch.setenv("RADTRANSFER_WORK", str(root / "work"))
+                write_checkout(root)
+                write_results(root / "work" / "study" / "tiny")
+                assert build_book("tiny") == html
+    return html

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from radtransfer.atomic import atomic_file
 from radtransfer.errors import InputError, RunError
 from radtransfer.models.freezing import assert_trainable, suffix
-from radtransfer.models.heads import build_head, set_scaling
+from radtransfer.models.heads import build_head
 from radtransfer.models.registry import Backbone, backbone
 from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
@@ -246,45 +246,91 @@ def _stages(
     job: _Job, base: keras.Model, views: Stored, activations: Mapping[Tap, Stored]
 ) -> tuple[_Stage, ...]:
     import keras
-    from keras import Input, Model, layers
 
-    scratch = job.network.regime == "scratch"
-    head = build_head(
-        base.output.shape[-1],
-        units=job.options.head_units,
-        dropout=job.options.dropout,
-        standardise=not scratch,
-    )
-    n_head = 2 * (len(job.options.head_units) + 1)
-
-    def compiled(model: keras.Model, n_variables: int) -> keras.Model:
-        assert_trainable(model, n_variables)
+    head, whole = _models(job.network, job.backbone, job.options, base)
+    for model in dict.fromkeys((head, whole)):
         # XLA on a CPU is many times slower than the kernels it replaces; JAX has nothing else
-        jit = keras.backend.backend() == "jax"
-        model.compile(optimizer="adam", loss="categorical_crossentropy", jit_compile=jit)
+        model.compile(
+            optimizer="adam",
+            loss="categorical_crossentropy",
+            jit_compile=keras.backend.backend() == "jax",
+        )
         model.optimizer.build(model.trainable_variables)
-        return model
-
-    if scratch:
-        part, source = suffix(base, None, train_normalisation=True), _Source(views, job.backbone.preprocess)
-    else:
-        pooled = _Source(activations[job.pooled], _as_is)
-        stage = _Stage("head", compiled(head, n_head), pooled, job.options.learning_rate)
-        if job.network.regime == "frozen":
-            return (stage,)
-        part = suffix(base, job.cut, train_normalisation=False)
-        cut = Tap(job.cut, pooled=False) if job.cut else None
-        source = _Source(activations[cut], _as_is) if cut else _Source(views, job.backbone.preprocess)
-
-    inputs = Input(part.input_shape[1:])
-    outputs = head(layers.GlobalAveragePooling2D()(part(inputs)))
-    n_part = sum(_n_trained(layer, train_normalisation=scratch) for layer in part.layers)
-    whole = compiled(Model(inputs, outputs, name=job.network.name), n_part + n_head)
-    if scratch:
-        return (_Stage("all", whole, source, job.options.learning_rate),)
+    images = _Source(views, job.backbone.preprocess)
+    if job.network.regime == "scratch":
+        return (_Stage("all", whole, images, job.options.learning_rate),)
     # A fresh head sends large, senseless gradients into the pretrained blocks. It is trained
     # first, on pooled activations that are there anyway, and then all together at a lower rate.
-    return (stage, _Stage("blocks", whole, source, job.options.finetune_learning_rate))
+    first = _Stage("head", head, _Source(activations[job.pooled], _as_is), job.options.learning_rate)
+    if job.network.regime == "frozen":
+        return (first,)
+    inputs = _Source(activations[Tap(job.cut, pooled=False)], _as_is) if job.cut else images
+    return (first, _Stage("blocks", whole, inputs, job.options.finetune_learning_rate))
+
+
+def _models(
+    spec: NetworkSpec, parts: Backbone, options: TrainingOptions, base: keras.Model
+) -> tuple[keras.Model, keras.Model]:
+    """Head alone, and head on the part of the backbone that is trained; they share the head."""
+    from keras import Input, Model, layers
+
+    head = build_head(base.output.shape[-1], units=options.head_units, dropout=options.dropout)
+    n_head = 2 * (len(options.head_units) + 1)
+    assert_trainable(head, n_head)
+    if spec.regime == "frozen":
+        return head, head
+    scratch = spec.regime == "scratch"
+    cut = None if scratch else parts.cut(spec.trainable_blocks)
+    part = suffix(base, cut, train_normalisation=scratch)
+    inputs = Input(part.input_shape[1:])
+    outputs = head(layers.GlobalAveragePooling2D()(part(inputs)))
+    whole = Model(inputs, outputs, name=spec.name)
+    n_part = sum(_n_trained(layer, train_normalisation=scratch) for layer in part.layers)
+    assert_trainable(whole, n_part + n_head)
+    return head, whole
+
+
+def trained_network(record: RunRecord) -> tuple[Backbone, keras.Model]:
+    """Network of a finished run, from image to probabilities, in one model.
+
+    Parameters
+    ----------
+    record : RunRecord
+        Of a network.
+
+    Returns
+    -------
+    backbone : Backbone
+        Its ``preprocess`` makes the input.
+    model : keras.Model
+        (n, input_size, input_size, channels) float32 to (n, 2) probabilities.
+
+    Raises
+    ------
+    RunError
+        If it started from pretrained weights that cannot be had any more.
+    """
+    from keras import Model, layers
+
+    options = record.spec.options
+    spec = NetworkSpec(
+        name=record.spec.model, **{name: options[name] for name in NetworkSpec.model_fields if name != "name"}
+    )
+    parts = backbone(spec.backbone)
+    given = {name: options[name] for name in TrainingOptions.model_fields if name in options}
+    settings = TrainingOptions(**given, seed=record.spec.seed)
+    weights = WeightsInfo("none") if spec.regime == "scratch" else obtain_weights(parts)
+    if weights.digest != record.spec.weights_digest:
+        raise RunError(
+            f"run {record.spec.hash} started from other weights of {parts.name} than can be had now"
+        )
+    base = load_backbone(parts, settings.input_size, weights, seed=settings.seed)
+    head, whole = _models(spec, parts, settings, base)
+    arrays = record.arrays()
+    (head if spec.regime == "frozen" else whole).set_weights([arrays[name] for name in sorted(arrays)])
+    # the layers of `whole` are those of `base` and `head`: setting it has set them
+    outputs = head(layers.GlobalAveragePooling2D()(base.output))
+    return parts, Model(base.input, outputs, name=spec.name)
 
 
 def _as_is(activations: NDArray[Any]) -> NDArray[np.float32]:
@@ -378,9 +424,6 @@ class _Fold:
         return self._record(state, environment, prefix_s)
 
     def _begin(self, stage: _Stage, state: _State) -> list[NDArray[Any]]:
-        if self.job.network.regime != "scratch" and state.stage == 0:
-            features = stage.source.stored.array[:, self.rows["train"]]
-            set_scaling(stage.model, features.reshape(-1, features.shape[-1]))
         state.learning_rate = stage.learning_rate
         # the start counts: fine-tuning that never helps gives back the head it began with
         state.best_loss = self._validation_loss(stage)
@@ -435,16 +478,14 @@ class _Fold:
         model.optimizer.learning_rate = state.learning_rate
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
-        model.reset_metrics()
-        loss = math.nan
+        losses = []
         # the last few images of each epoch's order sit out: all steps are of one shape, compiled
         # once, and weigh every image alike
         for start in range(0, len(rows) - size + 1, size):
             chosen = order[start : start + size]
             inputs = stage.source.batch(views[chosen], rows[chosen])
-            logs = model.train_on_batch(inputs, ONE_HOT[labels[chosen]], return_dict=True)
-            loss = float(logs["loss"])  # running mean since the metrics were reset
-        return loss
+            losses.append(float(model.train_on_batch(inputs, ONE_HOT[labels[chosen]])))
+        return math.fsum(losses) / len(losses)
 
     def _scores(self, stage: _Stage, part: str) -> NDArray[np.float64]:
         """P(class 1) of the unchanged images of a part, shape (n,)."""
@@ -511,6 +552,7 @@ class _Fold:
             metrics={
                 "validation_auc": roc_auc_score(self.labels["validation"], scores["validation"]),
                 "validation_loss": self._validation_loss(stage),
+                "n_trainable": sum(math.prod(v.shape) for v in stage.model.trainable_variables),
             },
             timings={
                 "prefix_s": prefix_s,

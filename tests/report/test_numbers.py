@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -51,6 +51,7 @@ def test_format(value: float | str, options: dict[str, object], text: str) -> No
     assert format_number(value, **options) == text  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.integers(0, 6))
 def test_printed_number_reads_back_within_half_a_unit_of_its_last_digit(value: float, digits: int) -> None:
     text = format_number(value, digits=digits)

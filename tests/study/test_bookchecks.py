@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radtransfer.study import bookchecks
@@ -137,6 +137,7 @@ def test_digits_that_were_typed(text: str, found: list[tuple[int, str]]) -> None
 WORD = st.text("abcxyz", min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(WORD, max_size=4), max_size=5), st.integers(0, 99), st.data())
 def test_a_typed_number_is_found_on_its_line(
     lines: list[list[str]], number: int, data: st.DataObject

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from radtransfer.report.numbers import format_number
@@ -38,6 +39,9 @@ WIDTH = 6.0
 """Inches."""
 
 _INK, _MUTED, _FAINT = "#1a1a1a", "#5f6368", "#d9dce0"
+
+_DIFFERENCES = LinearSegmentedColormap.from_list("differences", ["#f0b28f", "#ffffff", "#8fbfe0"])
+"""Pale orange, white, pale blue."""
 
 # typed loosely: matplotlib's stubs want every key as a literal
 _STYLE: Any = {
@@ -405,4 +409,53 @@ def image_grid(
         for ax, image, title in zip(islice(grid.flat, len(images)), images, titles, strict=True):
             ax.imshow(image, **({"cmap": "gray", "vmin": 0, "vmax": 255} | options))
             ax.set_title(textwrap.fill(title, 54 // columns), loc="center", size=10.5)
+    return fig
+
+
+def difference_matrix(data: pd.DataFrame, *, colorbar: str, digits: int = 2) -> Figure:
+    """Differences between models: each row is compared with each column it was declared against.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns row, column, estimate and significant (framed and bold). A combination that is not in the
+        table stays empty.
+    colorbar : str
+        Measure with its direction.
+    digits : int
+        Decimals of the printed differences.
+    """
+    rows, columns = (list(dict.fromkeys(data[name])) for name in ("row", "column"))
+    values = np.full((len(rows), len(columns)), np.nan)
+    row_labels, column_labels = (
+        [textwrap.fill(label, width) for label in labels] for labels, width in ((rows, 17), (columns, 24))
+    )
+    with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        fig = Figure(figsize=(WIDTH, 0.48 * len(rows) + 3.1), layout="constrained")
+        ax = fig.add_subplot()
+        for cell in data.to_dict("records"):
+            at = rows.index(cell["row"]), columns.index(cell["column"])
+            values[at] = cell["estimate"]
+            ax.text(
+                at[1],
+                at[0],
+                format_number(float(cell["estimate"]), digits=digits),
+                ha="center",
+                va="center",
+                size=10.5,
+                weight="bold" if cell["significant"] else "normal",
+            )
+            if cell["significant"]:
+                corner = (at[1] - 0.45, at[0] - 0.45)
+                ax.add_patch(Rectangle(corner, 0.9, 0.9, fill=False, edgecolor=_INK, linewidth=1.6))
+        largest = float(np.nanmax(np.abs(values), initial=0.01))
+        image = ax.imshow(values, cmap=_DIFFERENCES, vmin=-largest, vmax=largest, aspect="auto")
+        ax.set_xticks(range(len(columns)), column_labels, rotation=90, size=10)
+        ax.set_yticks(range(len(rows)), row_labels, size=10)
+        ax.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+        ax.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+        ax.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+        ax.tick_params(which="minor", length=0)
+        ax.grid(True, which="minor", color=_FAINT)
+        fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.04, label=colorbar)
     return fig

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import socket
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def _read_stored(path: Path) -> Tensors:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return [stored[name] for name in sorted(stored.files)]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} is damaged: {error}", hint="delete it and run again") from error
 
 

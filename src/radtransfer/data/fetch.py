@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import os
 import shutil
 import subprocess
@@ -59,10 +58,11 @@ RETRIES = 2
 """Further attempts after a connection that broke; each resumes."""
 
 _CHUNK = 1 << 20
+_PACKET = 1 << 16  # what a connection that breaks may lose
 _CONNECTIONS = 8
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
-logging.getLogger("pooch").setLevel(logging.WARNING)
+pooch.get_logger().setLevel("WARNING")
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,14 @@ class Fetched:
         Where they came from, in words; ``"work folder"`` if they were here already.
     reasons : tuple of str
         Why each source that was tried before did not serve.
+    files : tuple of FileEntry
+        What the source gives: the entry's own files, or those that stand for them.
     """
 
     folder: Path
     source: str
     reasons: tuple[str, ...] = ()
+    files: tuple[FileEntry, ...] = ()
 
 
 def fetch(dataset_id: str, *, manifest: Manifest | None = None, progress: Progress | None = None) -> Path:
@@ -249,7 +252,7 @@ def fetch_entry(
         wanted = [(source, entries_of(source.files or files)) for source in sources]
         for listed in dict.fromkeys(listed for _, listed in wanted):
             if _all_sizes_fit(listed, target) and not check(listed, target):
-                return Fetched(target, "work folder")
+                return Fetched(target, "work folder", (), listed)
         reasons: list[str] = []
         for source, listed in wanted:
             broken = {problem.path for problem in check(listed, target)}
@@ -262,10 +265,12 @@ def fetch_entry(
                 reasons.append(f"{source}: {error}")
                 continue
             shutil.rmtree(_parts(target), ignore_errors=True)
-            return Fetched(target, str(source), tuple(reasons))
+            return Fetched(target, str(source), tuple(reasons), listed)
+    damaged = [problem for problem in check(entries_of(files), target) if (target / problem.path).is_file()]
     raise DataError(
-        f"no source gave the files of {target.name}: {'; '.join(reasons)}",
-        hint=f"connect to the network, or set {MIRROR} to a folder that holds them",
+        (f"{damaged[0]}; " if damaged else "")
+        + f"no source gave the files of {target.name}: {'; '.join(reasons)}",
+        hint=f"set {MIRROR} or connect to the network, then: radtransfer data fetch {target.name}",
     )
 
 
@@ -410,7 +415,7 @@ def _append(url: str, part: Path, begun: int, file: FileEntry | None, progress: 
         size = begun if resumed else 0
         total = file.bytes if file else size + int(answer.headers.get("Content-Length", 0))
         with part.open("ab" if resumed else "wb") as out:
-            for chunk in answer.iter_content(_CHUNK):
+            for chunk in answer.iter_content(_PACKET):
                 out.write(chunk)
                 size += len(chunk)
                 if progress:

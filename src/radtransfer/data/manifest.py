@@ -353,7 +353,8 @@ def load_manifest(path: Path | None = None) -> Manifest:
 
 
 def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # the deepest: where alternatives failed, the one that fits best
+    first = max(error.errors(), key=lambda problem: len(problem["loc"]))
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = {name for model in _models() for name in model.model_fields}

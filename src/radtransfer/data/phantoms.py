@@ -32,9 +32,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage, stats
 from scipy.special import expit, ndtri
 
 from radtransfer.data.anatomy import DRAW, Draws, Scene
+from radtransfer.data.cohort import Cohort
 from radtransfer.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 TASKS: Final = {"xray": "pneumonia", "ct": "haemorrhage", "mri": "tumour"}
 """Task of each modality; its label column is ``label_<task>``."""
 
-CONTRAST_SLOPE: Final = 1.1
+CONTRAST_SLOPE: Final = 1.8
 """Steepness of the opacity's contrast as a function of the evidence."""
 
 PATIENT_SHARE: Final = 0.5
@@ -157,11 +159,11 @@ class PhantomSet:
     Attributes
     ----------
     images : ndarray of uint8, shape (n_images, size, size)
-        Pixels, row by row as in ``frame``.
-    frame : DataFrame
-        Columns of a cohort (see :mod:`radtransfer.data.cohort`), and: ``bbox_x``, ``bbox_y``,
-        ``bbox_w``, ``bbox_h`` (pixels, left, top, width, height; null without the disease),
-        ``truth_score`` (the latent evidence) and ``duplicate_of`` (image it repeats, or null).
+        Pixels, in the order of the cohort's rows.
+    cohort : Cohort
+        One task, and the columns ``bbox_x``, ``bbox_y``, ``bbox_w``, ``bbox_h`` (pixels, left, top,
+        width, height; null without the disease), ``truth_score`` (the latent evidence) and
+        ``duplicate_of`` (image it repeats, or null).
     opacity_boxes : ndarray of float64, shape (n_images, 4)
         Box (left, top, width, height) of the site where the opacity is drawn, in both classes: what
         an observer knows who is told where to look.
@@ -170,7 +172,7 @@ class PhantomSet:
     """
 
     images: NDArray[np.uint8]
-    frame: pd.DataFrame
+    cohort: Cohort
     opacity_boxes: NDArray[np.float64]
     spec: PhantomSpec
 
@@ -196,7 +198,7 @@ def generate(spec: PhantomSpec, *, lesions: bool = True) -> PhantomSet:
         If there are not enough similar images of different patients for the near duplicates.
     """
     patients = Draws([(spec.seed, i) for i in range(spec.n_patients)], _N_PATIENT)
-    n_images = 1 + _poisson(patients.uniform(), spec.images_per_patient - 1)
+    n_images = 1 + stats.poisson.ppf(patients.uniform(), spec.images_per_patient - 1).astype(int)
     patient = np.repeat(np.arange(spec.n_patients), n_images)
     number = np.concatenate([np.arange(n) for n in n_images])
     images = Draws([(spec.seed, int(i), 1 + int(k)) for i, k in zip(patient, number, strict=True)], _N_IMAGE)
@@ -246,15 +248,8 @@ def generate(spec: PhantomSpec, *, lesions: bool = True) -> PhantomSet:
     diseased = frame[f"label_{spec.task}"] == 1
     for column, name in enumerate("xywh"):
         frame[f"bbox_{name}"] = pd.Series(boxes[:, column]).where(diseased).astype("Float64")
-    return PhantomSet(images=pixels, frame=frame, opacity_boxes=boxes, spec=spec)
-
-
-def _poisson(uniform: NDArray[np.float64], mean: float) -> NDArray[np.intp]:
-    """Poisson numbers by inversion: one uniform number each, whatever the mean."""
-    k = np.arange(int(mean + 10 * math.sqrt(mean) + 10))
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(k[1:]))])
-    mass = np.exp(k * math.log(mean) - mean - log_factorial) if mean > 0 else (k == 0).astype(float)
-    return np.searchsorted(np.cumsum(mass), uniform, side="right").clip(max=k[-1])
+    cohort = Cohort(frame, dataset=spec.dataset, tasks=(spec.task,))
+    return PhantomSet(images=pixels, cohort=cohort, opacity_boxes=boxes, spec=spec)
 
 
 def _truths(spec: PhantomSpec, patients: Draws) -> pd.DataFrame:
@@ -320,17 +315,12 @@ def _repeat_exposures(
     if not spec.n_near_duplicates:
         return
     rng = np.random.default_rng((spec.seed, 2**31 + 1))
-    patient = frame["patient_id"].to_numpy()
     pairs: list[tuple[int, int]] = []
-    for _, rows in frame.groupby([f"label_{spec.task}", "sex", "site"], sort=True):
-        waiting: list[int] = []
-        for row in rng.permutation(rows.index.to_numpy()):
-            strangers = [i for i in waiting if patient[i] != patient[row]]
-            if strangers:
-                waiting.remove(strangers[0])
-                pairs.append((strangers[0], int(row)))
-            else:
-                waiting.append(int(row))
+    for _, alike in frame.groupby([f"label_{spec.task}", "sex", "site"], sort=True):
+        order = rng.permutation(alike.index.to_numpy())
+        pairs += zip(order[::2], order[1::2], strict=False)
+    patient = frame["patient_id"].to_numpy()
+    pairs = [(source, copy) for source, copy in pairs if patient[source] != patient[copy]]
     if len(pairs) < spec.n_near_duplicates:
         raise InputError(
             f"{spec.n_near_duplicates} near duplicates wanted, but only {len(pairs)} pairs of images of "
@@ -340,15 +330,10 @@ def _repeat_exposures(
     for pick in rng.permutation(len(pairs))[: spec.n_near_duplicates]:
         source, copy = pairs[pick]
         step = rng.integers(-1, 2, size=2) * max(1, spec.size // 128)
-        moved = np.pad(pixels[source].astype(np.float32), np.abs(step).max() or 1, mode="edge")
-        pad = np.abs(step).max() or 1
-        moved = moved[pad - step[0] :, pad - step[1] :][: spec.size, : spec.size]
+        moved = ndimage.shift(pixels[source].astype(np.float32), step, order=0, mode="nearest")
         grey = moved * rng.uniform(0.95, 1.05) + rng.uniform(-4, 4) + rng.normal(0, 1.5, moved.shape)
         pixels[copy] = np.rint(np.clip(grey, 0, 255))
         boxes[copy] = boxes[source] + [step[1], step[0], 0, 0]
-        for column, origin in (
-            ("view", "view"),
-            ("truth_score", "truth_score"),
-            ("duplicate_of", "image_id"),
-        ):
-            frame.loc[copy, column] = frame[origin].iloc[source]
+        for column in ("view", "truth_score"):
+            frame.loc[copy, column] = frame[column].iloc[source]
+        frame.loc[copy, "duplicate_of"] = frame["image_id"].iloc[source]

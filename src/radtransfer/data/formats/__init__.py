@@ -1,1 +1,46 @@
-"""Dataset layouts, one module each, with the same contract."""
+"""Dataset layouts, one module each, with the same contract.
+
+A layout has ``read_cohort(root)``, which gives the :class:`~radtransfer.data.cohort.Cohort` of what lies in
+a folder of verified files, and ``read_image(root, row)``, which decodes one of its rows to grey levels.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from radtransfer.errors import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from radtransfer.data.cohort import Cohort
+    from radtransfer.data.images import Grey
+
+FORMATS = ("nih_pneumonia", "chestxray14", "phantom")
+
+
+class Format(Protocol):
+    """What every layout module offers."""
+
+    def read_cohort(self, root: Path) -> Cohort:
+        """Cohort of the files in a folder."""
+        ...
+
+    def read_image(self, root: Path, row: Mapping[str, Any]) -> Grey:
+        """Pixels of one row of the cohort, shape (H, W)."""
+        ...
+
+
+def load_format(name: str) -> Format:
+    """Layout module by name.
+
+    Raises
+    ------
+    InputError
+        If there is none; names the nearest.
+    """
+    if name not in FORMATS:
+        raise unknown_name("format", name, FORMATS)
+    return cast("Format", import_module(f"{__name__}.{name}"))

@@ -1,0 +1,107 @@
+"""Pixels: from a file to a square grey image, always by the same steps.
+
+The steps are those that made the reduced copies of public mirrors, so that originals and copies
+give the same pixels: Pillow's conversion to mode L, and its Lanczos filter to the shortest side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from radtransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Grey = NDArray[np.uint8]
+
+EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Pillow modes of which mode L loses no depth; colour becomes luma (ITU-R BT.601), opacity is dropped."""
+
+
+class DecodeError(DataError):
+    """An image file that cannot be read as an image."""
+
+
+def decode(path: Path) -> Grey:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path : Path
+        PNG, JPEG or another format of Pillow with 8 bits a channel.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width)
+
+    Raises
+    ------
+    DecodeError
+        If the file is truncated, no image, or has more than 8 bits a channel (which mode L would clip).
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in EIGHT_BIT_MODES:
+                raise DecodeError(f"{path} has mode {image.mode}, not 8 bits a channel")
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise DecodeError(f"{path} does not decode: {error}") from error
+
+
+def resize_shortest(image: Grey, size: int) -> Grey:
+    """Reduce an image so that its shortest side is ``size`` pixels; the aspect is kept.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width)
+    size : int
+        Pixels; not above the shortest side, since nothing is ever enlarged.
+
+    Returns
+    -------
+    ndarray of uint8
+
+    Raises
+    ------
+    DataError
+        If the image is too small.
+    """
+    height, width = image.shape
+    shortest = min(height, width)
+    if shortest < size:
+        raise DataError(f"an image of {width}x{height} px is not enlarged to {size} px")
+    if shortest == size:
+        return image
+    scaled = (round(width * size / shortest), round(height * size / shortest))
+    return np.asarray(Image.fromarray(image).resize(scaled, Image.Resampling.LANCZOS))
+
+
+def centre_square(image: Grey) -> Grey:
+    """Cut the largest central square out of an image."""
+    height, width = image.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def standardise(image: Grey, size: int) -> Grey:
+    """Reduce an image to the square that the study stores.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width)
+    size : int
+        Side of the square, pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size)
+    """
+    return centre_square(resize_shortest(image, size))

@@ -1,0 +1,346 @@
+"""Curated datasets: memory-mapped pixels, a validated cohort, a hold-out part and folds.
+
+Curation is a function of the raw files and its parameters; their content hash names the folder, so a
+dataset that exists is never made again. Images are decoded in chunks that are kept until the
+dataset is complete: a killed process goes on where it stopped, and memory does not grow with the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from radtransfer import paths
+from radtransfer.atomic import atomic_file, atomic_folder, write_json, write_text
+from radtransfer.data.cohort import Cohort, Flow, exclude, select
+from radtransfer.data.duplicates import join_groups, near_pairs
+from radtransfer.data.fetch import fetch
+from radtransfer.data.formats import load_format
+from radtransfer.data.images import DecodeError, standardise
+from radtransfer.data.manifest import load_manifest
+from radtransfer.data.quality import defect
+from radtransfer.data.splits import Folds, Split, make_folds, make_split
+from radtransfer.errors import DataError, InputError
+from radtransfer.hashing import sha256_file, sha256_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from radtransfer.data.fetch import Progress
+    from radtransfer.data.formats import Format
+    from radtransfer.data.phantoms import PhantomSpec
+
+RECIPE: Final = 1
+"""Raised when a change of the code changes curated datasets."""
+
+CHUNK: Final = 256
+"""Images decoded between two points from which curation resumes."""
+
+DOES_NOT_DECODE: Final = "does not decode"
+CHECKSUMS: Final = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class CuratedDataset:
+    """A curated dataset on disk.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``images.npy``, ``cohort.parquet``, ``assignment.parquet`` and ``curation.json``.
+    info : dict
+        Content of ``curation.json``: task, parameters, flow, digest.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> CuratedDataset:
+        """Open a curated dataset, every file checked.
+
+        Raises
+        ------
+        DataError
+            If the folder is not there, or a file of it is missing or altered.
+        """
+        hint = f"delete {folder} and curate again"
+        if not (folder / CHECKSUMS).is_file():
+            raise DataError(f"there is no curated dataset {folder}", hint="run 01_data_curation")
+        for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
+            expected, name = line.split("  ", 1)
+            if not (folder / name).is_file():
+                raise DataError(f"{folder / name} is missing", hint=hint)
+            if sha256_file(folder / name) != expected:
+                raise DataError(f"{folder / name} is not what curation wrote", hint=hint)
+        return cls(folder, json.loads((folder / "curation.json").read_text(encoding="utf-8")))
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8]:
+        """Pixels, memory-mapped read-only, shape (n, size, size)."""
+        stored: NDArray[np.uint8] = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        return stored
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """Cohort; row i describes image i."""
+        frame = pd.read_parquet(self.folder / "cohort.parquet")
+        return Cohort(frame, self.info["dataset"], tuple(self.info["tasks"]))
+
+    @cached_property
+    def _assignment(self) -> pd.DataFrame:
+        return pd.read_parquet(self.folder / "assignment.parquet")
+
+    @cached_property
+    def holdout(self) -> Split:
+        """Part ``test`` is held out; everything else is ``train``."""
+        return Split(self._assignment)
+
+    @cached_property
+    def folds(self) -> Folds:
+        """Cross-validation folds over the images that are not held out."""
+        return Folds(self._assignment.dropna(subset="fold").astype({"fold": int}))
+
+    @property
+    def task(self) -> str:
+        """Task the dataset was curated for."""
+        return str(self.info["task"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of pixels, identifiers and labels: what a run's result depends on."""
+        return str(self.info["digest"])
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Exclusions, counted."""
+        return Flow.from_dict(self.info["flow"])
+
+    def labels(self, task: str) -> NDArray[np.int64]:
+        """Labels of a task, 0 or 1, shape (n,)."""
+        labels: NDArray[np.int64] = self.cohort.labels(task).to_numpy(dtype=np.int64)
+        return labels
+
+    def index(self, image_ids: Sequence[str]) -> NDArray[np.intp]:
+        """Rows of images.
+
+        Raises
+        ------
+        InputError
+            If an image is not in the dataset; names it.
+        """
+        rows = pd.Index(self.cohort.frame["image_id"]).get_indexer(pd.Index(image_ids))
+        if (rows < 0).any():
+            raise InputError(f"image {image_ids[int(np.argmin(rows))]} is not in {self.folder.name}")
+        return np.asarray(rows, dtype=np.intp)
+
+
+def curate(
+    dataset_id: str,
+    *,
+    task: str,
+    image_size: int = 256,
+    age_min: float = 18,
+    age_max: float = 80,
+    test_fraction: float = 0.1,
+    n_folds: int = 5,
+    seed: int,
+    phantom: PhantomSpec | None = None,
+    progress: Progress | None = None,
+) -> CuratedDataset:
+    """Fetch, verify, select, decode, find duplicates, deal parts, store.
+
+    Parameters
+    ----------
+    dataset_id : str
+        Identifier in the manifest.
+    task : str
+        Task of the dataset whose label must be known.
+    image_size : int
+        Side of the stored square, pixels.
+    age_min, age_max : float
+        Ages included, years.
+    test_fraction : float
+        Share of images held out, by patient.
+    n_folds : int
+        Folds over the others.
+    seed : int
+        Seed of the deal of patients.
+    phantom : PhantomSpec, optional
+        What to draw, for a generated dataset.
+    progress : callable, optional
+        Called with what is being done, how many of its parts are done, and of how many.
+
+    Returns
+    -------
+    CuratedDataset
+        Made now or earlier: the same inputs and parameters give the same folder.
+
+    Raises
+    ------
+    InputError, DataError
+        If a parameter does not fit the dataset, or its files cannot be had or are damaged.
+    """
+    entry = load_manifest().dataset(dataset_id)
+    if entry.generated != (phantom is not None):
+        needs = "needs phantom=PhantomSpec(...)" if entry.generated else "is not generated; leave phantom out"
+        raise InputError(f"dataset {dataset_id} {needs}")
+    parameters = {
+        "recipe": RECIPE,
+        "dataset": dataset_id,
+        "files": _drawing_code() if entry.generated else entry.digest,
+        "phantom": phantom.to_dict() if phantom else None,
+        "task": task,
+        "image_size": image_size,
+        "age_min": age_min,
+        "age_max": age_max,
+        "test_fraction": test_fraction,
+        "n_folds": n_folds,
+        "seed": seed,
+    }
+    name = f"{dataset_id}-{sha256_json(parameters)[:12]}"
+    target = paths.curated_dir() / name
+    locks = paths.curated_dir() / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    chunks = paths.curated_dir() / f"{name}.chunks"
+    with FileLock(locks / f"{name}.lock"):
+        if not target.is_dir():
+            layout = load_format(entry.format)
+            root = _raw_folder(dataset_id, phantom, progress)
+            cohort = layout.read_cohort(root)
+            if listed := {file.path for files in entry.file_lists() for file in files}:
+                # nothing else in the folder was verified
+                cohort = cohort.keep(cohort.frame["path"].isin(listed))
+            cohort, flow = select(cohort, task=task, age_min=age_min, age_max=age_max)
+            faults = _decode_all(layout, root, cohort, image_size, chunks, progress)
+            cohort, flow_of_quality, kept = _leave_out(cohort, faults)
+            _store(target, cohort, flow.then(flow_of_quality), chunks, kept, parameters)
+        shutil.rmtree(chunks, ignore_errors=True)  # also those of a process killed after it had stored
+    return CuratedDataset.open(target)
+
+
+def _drawing_code() -> str:
+    """Digest of the code that draws phantoms: it stands for their raw files."""
+    here = Path(__file__).parent
+    return sha256_json([sha256_file(here / name) for name in ("phantoms.py", "anatomy.py")])
+
+
+def _raw_folder(dataset_id: str, phantom: PhantomSpec | None, progress: Progress | None) -> Path:
+    if phantom is None:
+        return fetch(dataset_id, progress=progress)
+    from radtransfer.data.formats.phantom import write
+
+    name = sha256_json([phantom.to_dict(), _drawing_code()])
+    root = paths.raw_dir() / f"{dataset_id}-{name[:12]}"
+    if not root.is_dir():
+        write(phantom, root)
+    return root
+
+
+def _decode_all(
+    layout: Format, root: Path, cohort: Cohort, size: int, chunks: Path, progress: Progress | None
+) -> list[str]:
+    """Decode every image into chunk files; the fault of each image, empty if it has none."""
+    rows = [{"path": path} for path in cohort.frame["path"]]
+
+    def read(row: Mapping[str, Any]) -> tuple[NDArray[np.uint8] | None, str]:
+        try:
+            image = layout.read_image(root, row)
+        except DecodeError:
+            return None, DOES_NOT_DECODE
+        fault = defect(image, size)
+        return (None if fault else standardise(image, size)), fault
+
+    faults: list[str] = []
+    # Pillow releases the interpreter's lock while it decodes and resizes
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK]
+            told = chunks / f"{start:08d}.json"
+            if not told.is_file():
+                read_part = list(pool.map(read, part))
+                pixels = np.zeros((len(part), size, size), dtype=np.uint8)
+                for position, (image, _) in enumerate(read_part):
+                    if image is not None:
+                        pixels[position] = image
+                with atomic_file(chunks / f"{start:08d}.npy") as partial:
+                    np.save(partial, pixels, allow_pickle=False)
+                write_json(told, [fault for _, fault in read_part])
+            faults += json.loads(told.read_text(encoding="utf-8"))
+            if progress:
+                progress("decode images", min(start + CHUNK, len(rows)), len(rows))
+    return faults
+
+
+def _leave_out(cohort: Cohort, faults: Sequence[str]) -> tuple[Cohort, Flow, NDArray[np.intp]]:
+    """Exclude faulty images by reason; also which rows of the decoded images are left."""
+    fault = np.asarray(faults, dtype=object)
+    reasons = sorted({DOES_NOT_DECODE, *faults} - {""})
+    kept, flow = exclude(cohort, [(reason, fault == reason) for reason in reasons])
+    return kept, flow, np.flatnonzero(fault == "")
+
+
+def _store(
+    target: Path,
+    cohort: Cohort,
+    flow: Flow,
+    chunks: Path,
+    kept: NDArray[np.intp],
+    parameters: Mapping[str, Any],
+) -> None:
+    task, size = parameters["task"], parameters["image_size"]
+    with atomic_folder(target) as folder:
+        images = np.lib.format.open_memmap(
+            folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(kept), size, size)
+        )
+        pixels = hashlib.sha256()
+        for start in np.unique(kept // CHUNK) * CHUNK:
+            rows = np.flatnonzero(kept // CHUNK == start // CHUNK)
+            chunk = np.load(chunks / f"{start:08d}.npy", allow_pickle=False)[kept[rows] - start]
+            images[rows] = chunk
+            pixels.update(chunk.tobytes())
+        images.flush()
+        cohort = cohort.assign(
+            group_id=join_groups(
+                cohort.frame["image_id"].tolist(), cohort.frame["group_id"].tolist(), near_pairs(images)
+            )
+        )
+        holdout = make_split(
+            cohort,
+            task=task,
+            fractions=(1 - parameters["test_fraction"], 0, parameters["test_fraction"]),
+            seed=parameters["seed"],
+        )
+        rest = cohort.keep(holdout.table["part"] == "train")
+        folds = make_folds(rest, task=task, n_folds=parameters["n_folds"], seed=parameters["seed"])
+        assignment = holdout.table.merge(
+            folds.table[["image_id", "fold", "stratum"]], on="image_id", how="left", validate="one_to_one"
+        ).astype({"fold": "Int64"})
+        cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
+        assignment.to_parquet(folder / "assignment.parquet", index=False)
+        identity = cohort.frame[["image_id", "patient_id", "group_id"]].assign(label=cohort.labels(task))
+        write_json(
+            folder / "curation.json",
+            {
+                "dataset": cohort.dataset,
+                "task": task,
+                "tasks": list(cohort.tasks),
+                "parameters": dict(parameters),
+                "flow": flow.to_dict(),
+                "images_with_duplicates": int(cohort.frame["group_id"].duplicated(keep=False).sum()),
+                "digest": sha256_json([pixels.hexdigest(), json.loads(identity.to_json(orient="values"))]),
+            },
+        )
+        names = sorted(path.name for path in folder.iterdir())
+        write_text(folder / CHECKSUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
+from radtransfer.data.cohort import Cohort
 from radtransfer.data.phantoms import PhantomSpec, generate
 
 
@@ -37,15 +38,15 @@ class ToyDataset:
     digest: str = "d" * 64
     folder: Path = Path("toy")
     images: np.ndarray = field(init=False)
-    cohort: SimpleNamespace = field(init=False)
+    cohort: Cohort = field(init=False)
     folds: ToyFolds = field(init=False)
 
     def __post_init__(self) -> None:
         phantoms = generate(self.spec)
         self.images = phantoms.images
-        self.cohort = SimpleNamespace(frame=phantoms.frame)
+        self.cohort = phantoms.cohort
         # folds are fixed once, whatever a test does to the labels afterwards
-        self.folds = ToyFolds(phantoms.frame.copy())
+        self.folds = ToyFolds(phantoms.cohort.frame.copy())
 
     def index(self, image_ids: tuple[str, ...]) -> np.ndarray:
         return pd.Index(self.cohort.frame["image_id"]).get_indexer(list(image_ids))

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_selector, make_column_transformer
@@ -28,10 +26,12 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
 
 from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json
 from radtransfer.baselines import shortcuts
+from radtransfer.data.duplicates import components
 from radtransfer.errors import DataError, InputError, unknown_name
 from radtransfer.hashing import sha256_json
 from radtransfer.training.runs import RunRecord, RunSpec, RunStore, predictions_frame, software_environment
@@ -110,12 +110,12 @@ class Features:
         return shortcuts.border_features(self._dataset.images)
 
     @cached_property
-    def thumbnail(self) -> NDArray[np.float32]:
+    def thumbnail(self) -> NDArray[np.float64]:
         """See :func:`radtransfer.baselines.shortcuts.thumbnails`."""
         return shortcuts.thumbnails(self._dataset.images)
 
     @cached_property
-    def handcrafted(self) -> NDArray[np.float32]:
+    def handcrafted(self) -> NDArray[np.float64]:
         """See :func:`radtransfer.baselines.handcrafted.feature_table`; kept on disk.
 
         Raises
@@ -137,7 +137,7 @@ class Features:
         return _load(folder, rows=len(self._dataset.images))
 
 
-def _load(folder: Path, rows: int) -> NDArray[np.float32]:
+def _load(folder: Path, rows: int) -> NDArray[np.float64]:
     try:
         shape = json.loads((folder / "features.json").read_text(encoding="utf-8"))["shape"]
         table = np.load(folder / "features.npy", allow_pickle=False)
@@ -147,12 +147,11 @@ def _load(folder: Path, rows: int) -> NDArray[np.float32]:
         raise DataError(
             f"stored features in {folder} are damaged: {error}", hint="delete that folder"
         ) from error
-    return np.asarray(table, np.float32)
+    return np.asarray(table, np.float64)
 
 
 def _logistic(seed: int) -> Pipeline:
-    # neighbouring pixels are correlated: L-BFGS needs ever more steps as C grows, Newton's method does not
-    return make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cg", random_state=seed))
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
 
 
 def _metadata_logistic(seed: int) -> Pipeline:
@@ -332,10 +331,12 @@ def _fit_fold(
     started = time.perf_counter()
     train = rows["train"]
     groups = patient_groups(frame.iloc[train])
-    model, metrics = fit(baseline, pick(train), labels[train].astype(int), groups, seed=spec.seed)
-    fitted = time.perf_counter()
     scored = np.concatenate([rows["validation"], rows["test"]])
-    scores = model.predict_proba(pick(scored))[:, 1]
+    # matrices this small gain nothing from threads, and sums do not then depend on how many there are
+    with threadpool_limits(limits=1, user_api="blas"):
+        model, metrics = fit(baseline, pick(train), labels[train].astype(int), groups, seed=spec.seed)
+        fitted = time.perf_counter()
+        scores = model.predict_proba(pick(scored))[:, 1]
     finished = time.perf_counter()
     return store.write(
         spec,
@@ -422,7 +423,10 @@ def patient_groups(frame: pd.DataFrame) -> NDArray[np.intp]:
     ndarray of int, shape (n,)
         Two images have one number if a chain of shared patients and groups joins them.
     """
-    patient, group = (pd.factorize(frame[name])[0] for name in ("patient_id", "group_id"))
-    n = patient.max() + group.max() + 2
-    links = coo_array((np.ones(len(frame)), (patient, patient.max() + 1 + group)), shape=(n, n))
-    return np.asarray(connected_components(links, directed=False)[1][patient], np.intp)
+    row = pd.Series(np.arange(len(frame)))
+    # each image is linked with the first of its patient and the first of its group
+    links = [
+        np.column_stack([row, row.groupby(frame[unit].to_numpy()).transform("min")])
+        for unit in ("patient_id", "group_id")
+    ]
+    return components(len(frame), np.concatenate(links))

@@ -79,7 +79,7 @@ def border_features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.column_stack(columns) / 255
 
 
-def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Images reduced to 32 x 32 pixels by area averaging: coarse shape and shading, no lesion's texture.
 
     Parameters
@@ -88,9 +88,9 @@ def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Returns
     -------
-    ndarray of float32, shape (n, 1024)
+    ndarray of float64, shape (n, 1024)
         Grey levels, 0 to 1.
     """
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     small = [cv2.resize(image, side, interpolation=cv2.INTER_AREA).ravel() for image in images]
-    return np.asarray(np.stack(small) / np.float32(255), np.float32)
+    return np.stack(small) / 255

@@ -50,6 +50,7 @@ def runs_table(step: Step, records: Sequence[RunRecord], *, name: str) -> Table:
         }
         if networks:
             row |= {
+                "Input": f"{runs[0].spec.options['input_size']} px",
                 "Started from": WEIGHTS_KIND[runs[0].spec.weights],
                 "Trained parameters": int(runs[0].metrics["n_trainable"]),
                 "Epochs (median)": float(pd.Series([run.timings["epochs"] for run in runs]).median()),

@@ -38,6 +38,7 @@ T = TypeVar("T")
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(gt=0, lt=0.5)]
 FoldsUsed = Annotated[int, Field(ge=1, le=20)] | None
+InputSize = Annotated[int, Field(ge=16, le=1024)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0.5, lt=1)]
 
@@ -139,7 +140,8 @@ class TransferParameters(NotebookParameters):
     """``03_transfer_learning``: which networks, and how they are trained."""
 
     NETWORKS: Annotated[list[str], Field(min_length=1)]
-    INPUT_SIZE: Annotated[int, Field(ge=16, le=1024)]
+    INPUT_SIZE: InputSize
+    INPUT_SIZE_OF: dict[str, InputSize]
     VIEWS: Annotated[int, Field(ge=0, le=64)]
     EPOCHS: Annotated[int, Field(ge=1, le=500)]
     PATIENCE: Annotated[int, Field(ge=1, le=500)]
@@ -156,6 +158,11 @@ class TransferParameters(NotebookParameters):
     def _networks_exist(cls, value: list[str]) -> list[str]:
         return _known("network", value, NETWORKS)
 
+    @model_validator(mode="after")
+    def _sizes_are_of_networks(self) -> TransferParameters:
+        _known("network", list(self.INPUT_SIZE_OF), self.NETWORKS)
+        return self
+
     @property
     def uses_weights(self) -> bool:
         """Whether the notebook loads pretrained weights of the manifest."""
@@ -168,6 +175,10 @@ class EvaluationParameters(NotebookParameters):
     N_RESAMPLES: Annotated[int, Field(ge=100, le=100_000)]
     LEVEL: Level
     SEED: Seed
+
+
+class StatisticsParameters(EvaluationParameters):
+    """``10_statistics``: as in the evaluation, whose decisions and intervals it takes over."""
 
 
 class ClaimsParameters(NotebookParameters):
@@ -210,6 +221,11 @@ NOTEBOOKS: dict[str, Notebook] = {
         Notebook(
             "04_evaluation",
             EvaluationParameters,
+            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+        ),
+        Notebook(
+            "10_statistics",
+            StatisticsParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
         ),
         Notebook(

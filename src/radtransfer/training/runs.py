@@ -163,6 +163,36 @@ class TrainingOptions(_Frozen):
     seed: int = Field(default=0, ge=0)
 
 
+def options_by_network(
+    networks: Sequence[str], options: TrainingOptions, *, input_sizes: Mapping[str, int]
+) -> dict[str, TrainingOptions]:
+    """Options of each network: the same for all, but for the input size where one is given.
+
+    Parameters
+    ----------
+    networks : sequence of str
+    options : TrainingOptions
+    input_sizes : mapping of str to int
+        Input side in px of networks that differ from ``options.input_size``.
+
+    Returns
+    -------
+    dict of str to TrainingOptions
+
+    Raises
+    ------
+    InputError
+        If a size is given for a network that is not to be trained; names the nearest.
+    """
+    for name in input_sizes:
+        if name not in networks:
+            raise unknown_name("network", name, networks)
+    return {
+        name: options.model_copy(update={"input_size": input_sizes.get(name, options.input_size)})
+        for name in networks
+    }
+
+
 class RunSpec(_Frozen):
     """Everything that changes a run's result; its hash is the run's name.
 

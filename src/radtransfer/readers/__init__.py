@@ -1,0 +1,1 @@
+"""Readers against algorithms: real reading studies, phantom readers, and the means to run a new one."""

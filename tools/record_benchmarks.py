@@ -1,0 +1,170 @@
+"""Write book/benchmarks/*.csv, the tables of the appendix on how the statistics were checked.
+
+    python tools/record_benchmarks.py [--full] [--oracles CASES.json] [PART ...]
+
+runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
+``--full`` the simulations make a tenth of their replications; the tables tell how many. A part whose
+benchmark misses a bound is written all the same, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "book" / "benchmarks"
+SCRATCH = ROOT / "work" / "bench"
+REPLICATIONS = 1000
+
+VERDICT = {True: "yes", False: "no"}
+ANALYSES = {
+    "RRRC": "readers and cases random",
+    "FRRC": "readers fixed",
+    "RRFC": "cases fixed",
+}
+MRMC = {
+    "van_dyke_jackknife_s": "Reader study, jackknife covariance",
+    "van_dyke_delong_s": "Reader study, DeLong covariance",
+    "van_dyke_dbm_s": "Reader study, Dorfman-Berbaum-Metz",
+    "van_dyke_u_statistics_s": "Reader study, U-statistics",
+}
+
+
+def run(script: str, *arguments: str) -> tuple[str, bool]:
+    """Output of a script of this checkout, and whether it was content."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
+    return result.stdout, result.returncode == 0
+
+
+def oracles(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Reference values of R and exact arithmetic, by function."""
+    cases = {case["id"]: case["function"] for case in json.loads(Path(options.oracles).read_text("utf-8"))}
+    output, content = run("tests/oracles/run_cases.py", options.oracles)
+    passed = {name for name in cases if f"\n{name}: ok" in f"\n{output}"}
+    frame = pd.DataFrame(
+        [(function, 1, int(name in passed)) for name, function in cases.items()],
+        columns=["Function", "Cases", "Agree"],
+    )
+    table = frame.groupby("Function", as_index=False, sort=True).sum()
+    table.loc[len(table)] = ["all", *table[["Cases", "Agree"]].sum()]
+    return table, content
+
+
+def coverage(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Coverage and type I error of single methods."""
+    output = SCRATCH / "stats_simulations.csv"
+    arguments = ["--jobs", str(options.jobs), "--output", str(output), *([] if options.full else ["--quick"])]
+    _, content = run("benchmarks/stats_simulations.py", *arguments)
+    found = pd.read_csv(output)
+    return pd.DataFrame(
+        {
+            "Design": found["design"],
+            "What": found["what"],
+            "Replications": found["replications"].replace(0, "all outcomes"),
+            "Rate": found["rate"].map("{:.3f}".format),
+            "Reference": found["reference"].map("{:.3f}".format),
+            "Admitted": [
+                f"{low:.3f} to {high:.3f}" for low, high in zip(found["low"], found["high"], strict=True)
+            ],
+            "Inside": found["ok"].map(VERDICT),
+        }
+    ), content
+
+
+def type_one_error(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Type I error of reader studies."""
+    output = SCRATCH / "stats_type_one_error.csv"
+    replications = REPLICATIONS if options.full else REPLICATIONS // 10
+    _, content = run(
+        "benchmarks/stats_type_one_error.py", "--replications", str(replications), "--output", str(output)
+    )
+    found = pd.read_csv(output)
+    return pd.DataFrame(
+        {
+            "Correlation": found["structure"],
+            "Separation": found["separation"],
+            "Analysis": found["analysis"].map(ANALYSES),
+            "Replications": replications,
+            "Rejected": found["rejection_rate"].map("{:.3f}".format),
+            "Reference": found["reference"].map("{:.3f}".format),
+            "Standard error": found["standard_error"].map("{:.3f}".format),
+            "Within 4 errors": found["within_4_standard_errors"].map(VERDICT),
+        }
+    ), content
+
+
+def speed(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Speed beside the usual ways, and of reader studies."""
+    output = SCRATCH / "stats_speed.json"
+    _, fast = run("benchmarks/stats_speed.py", "--output", str(output))
+    report = json.loads(output.read_text("utf-8"))
+    rows = [
+        (
+            row["name"],
+            row["seconds"],
+            row["seconds_other"],
+            row["ratio"],
+            f"under {report['target_seconds']:g} s"
+            if row["ratio"] is None
+            else f"{report['target_ratio']:g} times faster",
+            VERDICT[row["target_met"]],
+        )
+        for row in report["benchmarks"]
+    ]
+    text, quick = run("benchmarks/stats_mrmc.py")
+    readers = json.loads(text)
+    for key, name in MRMC.items():
+        target = key == "van_dyke_jackknife_s"
+        rows.append(
+            (
+                name,
+                readers["timings"][key],
+                None,
+                None,
+                f"under {readers['target_s']:g} s" if target else "",
+                VERDICT[readers["met"]] if target else "",
+            )
+        )
+    table = pd.DataFrame(rows, columns=["What", "Seconds", "The usual way", "Ratio", "Target", "Met"])
+    for column, form in (("Seconds", "{:.4f}"), ("The usual way", "{:.2f}"), ("Ratio", "{:.0f}")):
+        table[column] = table[column].map(form.format, na_action="ignore")
+    return table, fast and quick
+
+
+PARTS = {"oracles": oracles, "coverage": coverage, "type_one_error": type_one_error, "speed": speed}
+
+
+def main() -> int:
+    """Run the parts and write their tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--full", action="store_true", help="all replications")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--oracles", metavar="CASES.json", help="reference values, for the part oracles")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part {sorted(unknown)[0]!r}; there are {', '.join(PARTS)}")
+    parts = options.parts or [part for part in PARTS if part != "oracles" or options.oracles]
+    if "oracles" in parts and not options.oracles:
+        parser.error("the part oracles needs --oracles CASES.json")
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    TARGET.mkdir(parents=True, exist_ok=True)
+    content = True
+    for part in parts:
+        table, met = PARTS[part](options)
+        table.to_csv(TARGET / f"{part}.csv", index=False, lineterminator="\n")
+        print(f"{part}: {len(table)} rows, {'as it should be' if met else 'OUT OF BOUNDS'}", flush=True)
+        content &= met
+    return 0 if content else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

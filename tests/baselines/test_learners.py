@@ -16,6 +16,7 @@ from radtransfer import paths
 from radtransfer.baselines import BASELINES, fit_baselines, learners
 from radtransfer.baselines.learners import Features, fit, patient_groups
 from radtransfer.data.phantoms import PhantomSpec
+from radtransfer.data.store import curate
 from radtransfer.errors import DataError, InputError
 from radtransfer.training.runs import PREDICTION_COLUMNS, predictions_of
 
@@ -46,6 +47,17 @@ def test_all_baselines_write_one_score_an_image_and_fold(toy) -> None:
             assert sorted(rows["image_id"]) == sorted(split.ids(part))
             assert rows["label"].tolist() == truth[rows["image_id"]].tolist()
         assert record.timings["n_train"] == len(split.ids("train"))
+
+
+def test_a_curated_dataset_is_what_baselines_expect(work: Path) -> None:
+    dataset = curate("phantom_xray", task="pneumonia", image_size=32, n_folds=2, seed=0, phantom=SPEC)
+    records = fit_baselines(dataset, baselines=["metadata", "thumbnail32"], **OPTIONS)
+    table = predictions_of(records)
+    held_out = dataset.holdout.ids("test")
+    assert len(held_out) > 0
+    tested = table[table["part"] == "test"].groupby("model")["image_id"]
+    assert set(tested.nunique()) == {dataset.cohort.n_images - len(held_out)}
+    assert not table["image_id"].isin(held_out).any()
 
 
 def test_a_finished_run_is_not_fitted_again(toy, monkeypatch) -> None:

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from radtransfer.atomic import atomic_file
 from radtransfer.errors import InputError, RunError
 from radtransfer.models.freezing import assert_trainable, suffix
-from radtransfer.models.heads import build_head, set_scaling
+from radtransfer.models.heads import build_head
 from radtransfer.models.registry import Backbone, backbone
 from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
@@ -424,9 +424,6 @@ class _Fold:
         return self._record(state, environment, prefix_s)
 
     def _begin(self, stage: _Stage, state: _State) -> list[NDArray[Any]]:
-        if state.stage == 0 and self.job.network.regime != "scratch":
-            pooled = stage.source.stored.array[:, self.rows["train"]]
-            set_scaling(stage.model, pooled.reshape(-1, pooled.shape[-1]))
         state.learning_rate = stage.learning_rate
         # the start counts: fine-tuning that never helps gives back the head it began with
         state.best_loss = self._validation_loss(stage)
@@ -478,17 +475,13 @@ class _Fold:
         order = rng.permutation(len(rows))
         views = rng.integers(stage.source.n_views, size=len(rows))
         model = stage.model
+        model.optimizer.learning_rate = state.learning_rate
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
         losses = []
         # the last few images of each epoch's order sit out: all steps are of one shape, compiled
         # once, and weigh every image alike
-        starts = range(0, len(rows) - size + 1, size)
-        for step, start in enumerate(starts, start=1):
-            # Adam's first steps are of full size whatever the gradient, and all in one direction:
-            # they would throw a pretrained network far off. The rate rises over the first epoch.
-            warm = step / len(starts) if state.epoch == 0 else 1.0
-            model.optimizer.learning_rate = state.learning_rate * warm
+        for start in range(0, len(rows) - size + 1, size):
             chosen = order[start : start + size]
             inputs = stage.source.batch(views[chosen], rows[chosen])
             losses.append(float(model.train_on_batch(inputs, ONE_HOT[labels[chosen]])))

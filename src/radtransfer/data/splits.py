@@ -277,7 +277,9 @@ def _deal(
     # balance is sought at every level: all images, label, label and sex, label and sex and age band
     depth = max(name.count("/") for name in strata) + 1
     levels = [["/".join(name.split("/")[:n]) for name in strata] for n in range(depth + 1)]
-    counts = np.concatenate([_tally(blocks, np.unique(level, return_inverse=True)[1]) for level in levels], axis=1)
+    counts = np.concatenate(
+        [_tally(blocks, np.unique(level, return_inverse=True)[1]) for level in levels], axis=1
+    )
     # the name of a block is its alphabetically first patient: the same whatever the order of rows
     names = pd.Series(patients).groupby(blocks).min()
     order_key = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names]

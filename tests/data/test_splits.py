@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_cohorts import cohort
+
+from radtransfer.data.cohort import Cohort
+from radtransfer.data.splits import PARTS, Folds, Split, make_folds, make_split
+from radtransfer.errors import InputError, LeakageError
+
+
+def table(*rows: tuple[str, str, str, str | int], column: str = "part") -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["image_id", "patient_id", "group_id", column])
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (("b", "p", "h", "test"), "patient p "),
+        (("b", "q", "g", "test"), "group g "),
+        (("a", "q", "h", "test"), "image a "),
+    ],
+)
+def test_a_leak_cannot_be_constructed(second: tuple[str, str, str, str], message: str) -> None:
+    first = ("a", "p", "g", "train")
+    with pytest.raises(LeakageError, match=message):
+        Split(table(first, second))
+    folds = [(*row[:3], fold) for fold, row in enumerate((first, second))]
+    with pytest.raises(LeakageError, match=message):
+        Folds(table(*folds, column="fold"))
+
+
+def test_a_sound_split_can() -> None:
+    split = Split(table(("b", "q", "h", "test"), ("a", "p", "g", "train")))
+    assert split.ids("train") == ("a",)
+    assert split.ids("validation") == ()
+    with pytest.raises(InputError, match="known: train, validation, test"):
+        split.ids("dev")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        table(("a", "p", "g", "dev")),
+        table(("a", "p", "g", None)),  # type: ignore[arg-type]
+        table(("a", "p", "g", "train"))[["image_id"]],
+    ],
+)
+def test_tables_that_are_no_split(wrong: pd.DataFrame) -> None:
+    with pytest.raises(InputError):
+        Split(wrong)
+
+
+def test_folds_have_no_gap() -> None:
+    with pytest.raises(InputError, match="gap"):
+        Folds(table(("a", "p", "g", 0), ("b", "q", "h", 2), column="fold"))
+
+
+def test_patients_joined_by_duplicates_stay_together() -> None:
+    # 60 patients of one image each; duplicates tie 0-1, 1-2, ... 8-9 into a chain
+    n = 60
+    groups = [f"i{i:05d}" for i in range(n)]
+    chain = cohort([f"p{i:03d}" for i in range(n)], [i % 2 for i in range(n)], group_id=groups)
+    copies = chain.frame.iloc[:9].assign(image_id=[f"t{i}" for i in range(9)], group_id=groups[1:10])
+    twins = pd.concat([chain.frame, copies])
+    folds = make_folds(Cohort(twins, "toy", ("pneumonia",)), task="pneumonia", n_folds=5, seed=0)
+    fold = folds.table.groupby("patient_id")["fold"].first()
+    assert all(fold[f"p{i:03d}"] == fold[f"p{j:03d}"] for i, j in pairwise(range(10)))
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> Cohort:
+    n_patients = draw(st.integers(20, 40))
+    sizes = draw(st.lists(st.integers(1, 4), min_size=n_patients, max_size=n_patients))
+    patients = [f"p{i:03d}" for i, size in enumerate(sizes) for _ in range(size)]
+    n = len(patients)
+    bits = st.lists(st.integers(0, 1), min_size=n, max_size=n)
+    twins = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=4))
+    groups = [f"i{i:05d}" for i in range(n)]
+    for one, other in twins:
+        groups[one] = groups[other]
+    ages = draw(st.lists(st.none() | st.integers(18, 80), min_size=n, max_size=n))
+    return cohort(
+        patients,
+        draw(bits),
+        group_id=groups,
+        sex=["FM"[bit] for bit in draw(bits)],
+        age_years=pd.array(ages, dtype="Float64"),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(cohorts(), st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
+def test_folds_never_leak_cover_all_and_ignore_row_order(toy: Cohort, seed: int, random: object) -> None:
+    folds = make_folds(toy, task="pneumonia", n_folds=4, seed=seed)
+    assert set(folds.table["image_id"]) == set(toy.frame["image_id"])
+    order = list(range(toy.n_images))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    shuffled = Cohort(toy.frame.iloc[order], toy.dataset, toy.tasks)
+    assert make_folds(shuffled, task="pneumonia", n_folds=4, seed=seed).digest == folds.digest
+    # an independent check of the claim of the types, without their code
+    for key in ("patient_id", "group_id"):
+        assert folds.table.groupby(key)["fold"].nunique().max() == 1
+    for fold in range(folds.n_folds):
+        split = folds.split(fold, validation_fraction=0.2, seed=seed)
+        parts = [set(split.ids(part)) for part in PARTS]
+        assert parts[2] == set(folds.table.loc[folds.table["fold"] == fold, "image_id"])
+        assert sum(map(len, parts)) == toy.n_images
+        assert set.union(*parts) == set(toy.frame["image_id"])
+
+
+def test_shares_and_strata_are_kept_on_a_large_cohort() -> None:
+    rng = np.random.default_rng(0)
+    n = 4000
+    toy = cohort(
+        [f"p{i:05d}" for i in range(n)],
+        rng.integers(0, 2, n).tolist(),
+        sex=np.where(rng.integers(0, 2, n), "F", "M"),
+        age_years=pd.array(rng.uniform(18, 80, n), dtype="Float64"),
+    )
+    split = make_split(toy, task="pneumonia", fractions=(0.6, 0.2, 0.2), seed=3)
+    frame = toy.frame.merge(split.table[["image_id", "part"]])
+    for part, share in zip(PARTS, (0.6, 0.2, 0.2), strict=True):
+        assert (frame["part"] == part).mean() == pytest.approx(share, abs=0.01)
+    by_part = frame.assign(female=frame["sex"] == "F").groupby("part")[["label_pneumonia", "female"]].mean()
+    assert np.ptp(by_part.to_numpy(float), axis=0).max() < 0.02  # unstratified: sd of .018 a part
+    other = make_split(toy, task="pneumonia", fractions=(0.6, 0.2, 0.2), seed=4)
+    assert other.digest != split.digest
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.4, 0.2), (1.1, -0.1, 0.0)])
+def test_shares_must_be_shares(fractions: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="three shares"):
+        make_split(cohort(["p", "q", "r"], [0, 1, 0]), task="pneumonia", fractions=fractions, seed=0)
+
+
+def test_too_few_patients_and_unknown_labels() -> None:
+    with pytest.raises(InputError, match="5 folds"):
+        make_folds(cohort(["p", "q"], [0, 1]), task="pneumonia", n_folds=5, seed=0)
+    with pytest.raises(InputError, match="select the cohort first"):
+        make_folds(cohort(["p", "q"], [0, None]), task="pneumonia", n_folds=2, seed=0)
+
+
+def test_the_whole_collection_takes_seconds() -> None:
+    """112,120 images of 30,805 patients, as in ChestX-ray14."""
+    rng = np.random.default_rng(1)
+    patients = np.concatenate([np.arange(30_805), rng.integers(0, 30_805, 112_120 - 30_805)])
+    toy = cohort([f"p{i:05d}" for i in patients], rng.integers(0, 2, 112_120).tolist())
+    began = time.perf_counter()
+    make_folds(toy, task="pneumonia", n_folds=5, seed=0).split(0, validation_fraction=0.1, seed=0)
+    assert time.perf_counter() - began < 20

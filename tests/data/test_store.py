@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radtransfer.data import fetch as fetching
+from radtransfer.data import store
+from radtransfer.data.images import DecodeError, decode
+from radtransfer.data.phantoms import PhantomSpec
+from radtransfer.data.store import CuratedDataset, curate
+from radtransfer.errors import DataError, InputError
+
+SPEC = PhantomSpec(n_patients=400, size=64, n_near_duplicates=4, seed=2)
+
+
+def make(**changes: Any) -> CuratedDataset:
+    wanted: dict[str, Any] = {"task": "pneumonia", "image_size": 64, "seed": 1, "phantom": SPEC}
+    return curate("phantom_xray", **(wanted | changes))
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_curated_dataset_keeps_its_promises(work: Path) -> None:
+    dataset = make()
+    frame = dataset.cohort.frame
+    assert dataset.images.shape == (len(frame), 64, 64)
+    assert dataset.images.dtype == np.uint8
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.images[0, 0, 0] = 1
+    assert dataset.flow.final.n_images == len(frame)
+    assert frame["age_years"].dropna().between(18, 80).all()
+    held, folds = set(dataset.holdout.ids("test")), dataset.folds.table
+    assert held.isdisjoint(folds["image_id"])
+    assert held | set(folds["image_id"]) == set(frame["image_id"])
+    patients = frame.set_index("image_id")["patient_id"]
+    assert set(patients[list(held)]).isdisjoint(folds["patient_id"])
+    ids = frame["image_id"].tolist()[::-1]
+    assert dataset.index(ids).tolist() == list(range(len(ids)))[::-1]
+    with pytest.raises(InputError, match="nobody"):
+        dataset.index([ids[0], "nobody"])
+
+
+def test_pixels_stand_in_the_row_of_their_image(work: Path) -> None:
+    dataset = make()
+    raw = next((work / "raw").glob("phantom_xray-*"))
+    for row in (0, len(dataset.images) // 2, len(dataset.images) - 1):
+        np.testing.assert_array_equal(
+            dataset.images[row], decode(raw / dataset.cohort.frame["path"].iloc[row])
+        )
+
+
+def test_duplicates_share_a_group_and_a_part(work: Path) -> None:
+    frame = make().cohort.frame.set_index("image_id")
+    copies = frame.dropna(subset="duplicate_of")
+    pairs = [(i, j) for i, j in copies["duplicate_of"].items() if j in frame.index]
+    assert pairs
+    assert all(frame.loc[i, "group_id"] == frame.loc[j, "group_id"] for i, j in pairs)
+
+
+def test_the_second_call_reads_what_the_first_wrote(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make()
+    monkeypatch.setattr(store, "_decode_all", lambda *_: pytest.fail("decoded again"))
+    assert make().folder == first.folder
+
+
+def test_the_digest_is_of_the_contents(work: Path) -> None:
+    first = make()
+    assert make(seed=2).digest == first.digest  # other folds, same images
+    assert make(seed=2).folds.digest != first.folds.digest
+    assert make(age_max=60).digest != first.digest
+
+
+@pytest.mark.parametrize("name", ["images.npy", "cohort.parquet", "assignment.parquet", "curation.json"])
+def test_an_altered_file_is_refused(work: Path, name: str) -> None:
+    folder = make().folder
+    with (folder / name).open("r+b") as stream:
+        stream.seek(-2, os.SEEK_END)
+        stream.write(b"\x01")
+    with pytest.raises(DataError, match=f"{name} is not what curation wrote"):
+        CuratedDataset.open(folder)
+    (folder / name).unlink()
+    with pytest.raises(DataError, match=f"{name} is missing"):
+        CuratedDataset.open(folder)
+
+
+def test_phantoms_and_real_data_are_not_mixed_up(work: Path) -> None:
+    with pytest.raises(InputError, match="needs phantom"):
+        make(phantom=None)
+    with pytest.raises(InputError, match="leave phantom out"):
+        curate("nih_pneumonia_1000", task="pneumonia", seed=1, phantom=SPEC)
+
+
+def test_too_large_an_image_size_is_said_to_be_so(work: Path) -> None:
+    with pytest.raises(InputError, match="shortest side below 65 px"):
+        make(image_size=65)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from radtransfer.data import store
+from radtransfer.data.phantoms import PhantomSpec
+store.CHUNK = 64
+def slowly(what, done, total):
+    print(done, flush=True)
+    import time; time.sleep(60 if done >= 128 and sys.argv[1] == "stop" else 0)
+store.curate("phantom_xray", task="pneumonia", image_size=64, seed=1, progress=slowly,
+             phantom=PhantomSpec(n_patients=400, size=64, n_near_duplicates=4, seed=2))
+"""
+
+
+def test_killed_in_the_middle_it_resumes_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(work: Path, stop: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", KILLED, stop],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"RADTRANSFER_WORK": str(work)},
+        )
+
+    broken = run(tmp_path / "broken", "stop")
+    assert broken.stdout is not None
+    while (line := broken.stdout.readline()) and int(line) < 128:
+        pass
+    broken.send_signal(signal.SIGKILL)
+    assert broken.wait(30) == -signal.SIGKILL
+    curated = tmp_path / "broken" / "curated"
+    assert not [path for path in curated.iterdir() if (path / "curation.json").is_file()]
+    first_chunk = next(curated.glob("*.chunks/00000000.npy"))
+    written = first_chunk.stat().st_mtime_ns
+    keep = tmp_path / "first.npy"
+    os.link(first_chunk, keep)  # outlives the clearing up
+
+    again = run(tmp_path / "broken", "go")
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, out
+    whole = run(tmp_path / "whole", "go")
+    whole.communicate(timeout=120)
+    assert whole.returncode == 0
+
+    (one,) = (path for path in curated.glob("phantom_xray-*") if path.is_dir())
+    (other,) = (path for path in (tmp_path / "whole/curated").glob("phantom_xray-*") if path.is_dir())
+    assert one.name == other.name
+    assert bytes_of(one) == bytes_of(other)
+    assert keep.stat().st_mtime_ns == written  # the chunk was read, not decoded again
+
+
+def test_an_image_that_does_not_decode_is_counted(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from radtransfer.data.formats import phantom
+
+    def read_image(root: Path, row: Any) -> Any:
+        if row["path"].startswith("phantom_xray_00007"):
+            raise DecodeError("damaged")
+        return decode(root / row["path"])
+
+    whole = make(seed=5)
+    n = int(whole.cohort.frame["patient_id"].eq("00007").sum())
+    monkeypatch.setattr(phantom, "read_image", read_image)
+    shutil.rmtree(whole.folder)
+    dataset = make(seed=5)
+    (step,) = (step for step in dataset.flow.steps if step.reason == store.DOES_NOT_DECODE)
+    assert n > 0
+    assert (step.n_images, step.n_patients) == (n, 1)
+    assert "00007" not in set(dataset.cohort.frame["patient_id"])
+
+
+def test_an_altered_raw_file_is_a_data_error_with_a_hint(
+    work: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RADTRANSFER_MIRROR", str(shared_data))
+    root = fetching.fetch("chestxray14_sample")
+    image = next(root.glob("images_001/images/*.png"))
+    content = image.read_bytes()
+    image.chmod(0o644)
+    image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    monkeypatch.delenv("RADTRANSFER_MIRROR")
+    monkeypatch.setenv("RADTRANSFER_OFFLINE", "1")
+    with pytest.raises(DataError, match=rf"{image.name}: expected sha256 .*radtransfer data fetch"):
+        curate("chestxray14_sample", task="pneumonia", seed=1)
+
+
+def test_time_is_not_wasted(work: Path) -> None:
+    began = time.perf_counter()
+    make(seed=9)
+    assert time.perf_counter() - began < 30

@@ -56,6 +56,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "03_transfer_learning": {
         "NETWORKS": ["custom_cnn_scratch"],
         "INPUT_SIZE": 32,
+        "INPUT_SIZE_OF": {},
         "VIEWS": 0,
         "EPOCHS": 2,
         "PATIENCE": 1,

@@ -120,6 +120,12 @@ def _stats(context: typer.Context) -> None:
     _forward("stats", context.args)
 
 
+@app.command("readers", context_settings=FORWARD)
+def _readers(context: typer.Context) -> None:
+    """Plan a reading study with and without assistance, and analyse its reads."""
+    _forward("readers", context.args)
+
+
 def main() -> None:
     """Run the command line; an error is one line on standard error."""
     arguments = sys.argv[1:]

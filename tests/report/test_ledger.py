@@ -105,3 +105,47 @@ def test_random_weights_are_never_called_transfer() -> None:
     assert model_label("vgg16_frozen", "imagenet") == "VGG16, frozen"
     assert family("custom_cnn_scratch") == "scratch"
     assert family("thumbnail32") == "shortcut"
+
+
+EQUAL = """
+- id: C8
+  claim: networks equal readers
+  paper: 500 cases
+  finding: {kind: noninferiority, number: r.difference, margin: r.margin, source: r.source}
+  caveat: by others' networks
+"""
+
+
+@pytest.mark.parametrize(
+    ("low", "source", "verdict"),
+    [
+        (-0.049, "radiologists", "supported"),
+        (-0.05, "radiologists", "not supported"),
+        (0.01, "radiologists", "supported"),
+        (0.01, "phantom readers", "not testable"),
+    ],
+)
+def test_being_as_good_is_judged_by_the_margin(tmp_path: Path, low: float, source: str, verdict: str) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(EQUAL)
+    numbers = Registry.collect(
+        [
+            Number(key="r.difference", value=0.02, low=low, high=0.08, level=0.95),
+            Number(key="r.margin", value=0.05, digits=2),
+            Number(key="r.source", value=source),
+        ]
+    )
+    row = fill_ledger(load_claims(path), numbers).rows[0]
+    assert row.verdict == verdict
+    assert (row.number is None) == (verdict == "not testable")
+    if verdict != "not testable":
+        assert "the margin fixed beforehand; by others' networks" in row.remark
+
+
+def test_being_as_good_needs_an_interval(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(EQUAL)
+    values = {"r.difference": 0.02, "r.margin": 0.05, "r.source": "radiologists"}
+    numbers = Registry.collect([Number(key=key, value=value) for key, value in values.items()])
+    with pytest.raises(InputError, match=r"C8: r\.difference has no interval"):
+        fill_ledger(load_claims(path), numbers)

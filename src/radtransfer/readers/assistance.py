@@ -20,8 +20,14 @@ import pandas as pd
 from scipy import stats
 
 from radtransfer.errors import InputError
-from radtransfer.readers.design import ANSWERS, CONDITIONS
-from radtransfer.readers.phantoms import ASSISTED, UNASSISTED
+from radtransfer.readers.design import (
+    ANSWERS,
+    CONDITIONS,
+    assumed_components,
+    cases_needed,
+    phantom_lists,
+)
+from radtransfer.readers.phantoms import ASSISTED, UNASSISTED, AssistanceSpec, read_lists
 from radtransfer.stats.mrmc import MRMCResult, ReaderStudy, obuchowski_rockette
 from radtransfer.stats.proportions import proportion
 from radtransfer.stats.result import Estimate
@@ -225,6 +231,52 @@ def analyse(reads: pd.DataFrame, truth: pd.Series, *, level: float = 0.95) -> As
     )
 
 
+@dataclass(frozen=True)
+class Demonstration:
+    """A phantom study from its design to its result.
+
+    Parameters
+    ----------
+    spec : AssistanceSpec
+        What was planted.
+    cases_needed : Estimate
+        Size for the planted difference in AUC.
+    found : Assistance
+        What the analysis recovered.
+    """
+
+    spec: AssistanceSpec
+    cases_needed: Estimate
+    found: Assistance
+
+    @property
+    def planted(self) -> dict[str, float]:
+        """Planted effects, by the names of :meth:`Assistance.estimates`."""
+        return {
+            "auc": self.spec.assisted_auc - self.spec.auc,
+            "time_ratio": self.spec.time_ratio,
+            "learning": self.spec.learning,
+        }
+
+
+def demonstrate(spec: AssistanceSpec, *, level: float = 0.95) -> Demonstration:
+    """Plan, read and analyse a study with phantom readers.
+
+    Parameters
+    ----------
+    spec : AssistanceSpec
+    level : float
+    """
+    lists, truth = phantom_lists(spec)
+    return Demonstration(
+        spec=spec,
+        cases_needed=cases_needed(
+            assumed_components(spec), difference=spec.assisted_auc - spec.auc, n_readers=spec.n_readers
+        ),
+        found=analyse(read_lists(lists, truth, spec), truth, level=level),
+    )
+
+
 def _ratio(log: Estimate) -> Estimate:
     return Estimate(
         name=log.name,
@@ -249,9 +301,9 @@ def _checked(reads: pd.DataFrame, truth: pd.Series) -> pd.DataFrame:
         values = pd.to_numeric(reads[name], errors="coerce")
         if values.isna().any():
             row = reads.loc[values.isna()].iloc[0]
+            given = "empty" if pd.isna(row[name]) or row[name] == "" else f"{row[name]!r}, not a number"
             raise InputError(
-                f"{name} of reader {row['reader']}, case {row['case']}, session {row['session']} is "
-                f"{row[name]!r}, not a number",
+                f"{name} of reader {row['reader']}, case {row['case']}, session {row['session']} is {given}",
                 hint="every row of every form must be filled in",
             )
         reads[name] = values
@@ -266,7 +318,7 @@ def _checked(reads: pd.DataFrame, truth: pd.Series) -> pd.DataFrame:
     for name, fine in allowed.items():
         if not fine.all():
             row = reads.loc[~fine].iloc[0]
-            raise InputError(f"{name} of reader {row['reader']}, case {row['case']} is {row[name]!r}")
+            raise InputError(f"{name} of reader {row['reader']}, case {row['case']} is {row[name]}")
     unknown = sorted(set(reads["case"]) - set(truth.index))
     if unknown:
         raise InputError(f"no reference standard for {len(unknown)} cases, first {unknown[0]}")

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
+from sklearn.metrics import roc_curve
 
 from radtransfer.errors import InputError
 from radtransfer.readers.tables import BENCHMARK, REFERENCE, ReaderTables
@@ -58,7 +59,7 @@ RULE_OUT_SENSITIVITY = 0.95
 """What an algorithm that clears cases must reach on the cases that choose its threshold."""
 
 MAJORITY = "panel majority"
-AI, STANDARD = "AI", "reference standard"
+AI, STANDARD = "AI", "standard"
 
 RULES = {
     "reader": "One radiologist",
@@ -339,19 +340,21 @@ def panel_difference(
     Estimate
         As :func:`radtransfer.stats.mrmc.standalone_vs_readers`, whose formula this is ([1]_ of the module),
         for differences D_j = algorithms - reader j that are themselves means over findings and algorithms;
-        their covariance is jackknifed over whole cases, so that a case's findings stay together.
+        their covariance is that of whole cases' influences, so that a case's findings stay together.
     """
     panels = list(panels)
-    left_out, differences = [], []
+    differences, influences = [], []
     for panel in panels:
         weight = of_metric(metric, panel.y)
-        excess = (panel.correct_ai - panel.correct_readers) * weight
-        differences.append(excess.sum(axis=1) / weight.sum())
-        left_out.append((excess.sum(axis=1, keepdims=True) - excess) / (weight.sum() - weight))
-    d = np.mean(differences, axis=0)
-    jackknife = np.mean(left_out, axis=0)
-    n_readers, n_cases = jackknife.shape
-    covariance = np.atleast_2d((n_cases - 1) ** 2 / n_cases * np.cov(jackknife))
+        size = weight.sum()
+        excess = panel.correct_ai - panel.correct_readers
+        difference = (excess @ weight) / size
+        differences.append(difference)
+        # what each case adds to the difference; the root makes variances those of means of `size` cases
+        influences.append((excess - difference[:, None]) * weight / size * math.sqrt(size / (size - 1)))
+    d, influence = np.mean(differences, axis=0), np.mean(influences, axis=0)
+    n_readers, n_cases = influence.shape
+    covariance = influence @ influence.T
     off_diagonal = ~np.eye(n_readers, dtype=bool)
     shared = max(float(covariance[off_diagonal].mean()), 0.0) if n_readers > 1 else 0.0
     if readers == "fixed":
@@ -369,7 +372,7 @@ def panel_difference(
         df,
         level,
         f"single-modality Obuchowski-Rockette of the differences averaged over {len(panels)} findings, "
-        f"jackknife over cases, {readers} readers, random cases",
+        f"covariance over cases, {readers} readers, random cases",
         n={"cases": n_cases, "readers": n_readers, "findings": len(panels)},
         bounds=(-1.0, 1.0),
         test=True,
@@ -443,6 +446,25 @@ class Comparison:
             samples.append(np.mean(each, axis=0))
             points.append(np.mean([auc(panel.y, score).estimate for score in panel.scores]))
         return self._interval("mean AUC of the algorithms", float(np.mean(points)), np.mean(samples, axis=0))
+
+    def roc_curves(self, *, n_points: int = 101) -> pd.DataFrame:
+        """ROC curves of the distinct algorithms on a grid: finding, model, x (1 - specificity), y."""
+        grid = np.linspace(0, 1, n_points)
+        frames = []
+        for panel in self.panels:
+            for model, score in zip(panel.models, panel.scores, strict=True):
+                false_positive, true_positive, _ = roc_curve(panel.y, score)
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "finding": panel.finding,
+                            "model": model,
+                            "x": grid,
+                            "y": np.interp(grid, false_positive, true_positive),
+                        }
+                    )
+                )
+        return pd.concat(frames, ignore_index=True)
 
     @cached_property
     def operating_points(self) -> pd.DataFrame:

@@ -459,3 +459,92 @@ def difference_matrix(data: pd.DataFrame, *, colorbar: str, digits: int = 2) -> 
         ax.grid(True, which="minor", color=_FAINT)
         fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.04, label=colorbar)
     return fig
+
+
+def readers_and_curves(curves: pd.DataFrame, points: pd.DataFrame) -> Figure:
+    """Readers' operating points in the plane of algorithms' ROC curves, one panel a finding.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Columns finding, model, x (1 - specificity) and y (sensitivity).
+    points : DataFrame
+        Columns finding, reader, x, y and the limits x_low, x_high, y_low, y_high.
+    """
+    findings = list(dict.fromkeys(curves["finding"]))
+    readers = list(dict.fromkeys(points["reader"]))
+    columns = min(len(findings), 2)
+    n_rows = -(-len(findings) // columns)
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, 3.0 * n_rows + 0.6), layout="constrained")
+        grid = fig.subplots(n_rows, columns, squeeze=False, sharex=True, sharey=True)
+        for ax in list(grid.flat)[len(findings) :]:
+            ax.set_visible(False)
+        for ax, finding in zip(grid.flat, findings, strict=False):
+            for _, curve in curves.loc[curves["finding"] == finding].groupby("model"):
+                ax.plot(curve["x"], curve["y"], color=_MUTED, linewidth=0.9, alpha=0.7)
+            for position, reader in enumerate(readers):
+                mine = (points["finding"] == finding) & (points["reader"] == reader)
+                for row in points.loc[mine].to_dict("records"):
+                    ax.errorbar(
+                        row["x"],
+                        row["y"],
+                        xerr=[[row["x"] - row["x_low"]], [row["x_high"] - row["x"]]],
+                        yerr=[[row["y"] - row["y_low"]], [row["y_high"] - row["y"]]],
+                        fmt=MARKERS[position % len(MARKERS)],
+                        color=_colour(position),
+                        markersize=6,
+                        linewidth=1.2,
+                        zorder=3,
+                    )
+            ax.set_title(textwrap.fill(str(finding), 28), weight="bold", size=10.5)
+            ax.set(xlim=(-0.02, 0.62), ylim=(0.28, 1.02))
+            ax.grid(True)
+        for ax in grid[:, 0]:
+            ax.set_ylabel("Sensitivity")
+        for ax in list(grid.flat)[: len(findings)][-columns:]:
+            ax.set_xlabel("1 − specificity")
+            ax.tick_params(labelbottom=True)
+        handles = [
+            Line2D([], [], color=_MUTED, linewidth=1.2, label="AI, one line an algorithm"),
+            *(
+                Line2D(
+                    [],
+                    [],
+                    color=_colour(position),
+                    marker=MARKERS[position % len(MARKERS)],
+                    linestyle="none",
+                    label=reader,
+                )
+                for position, reader in enumerate(readers)
+            ),
+        ]
+        fig.legend(handles=handles, loc="outside lower center", ncols=2)
+    return fig
+
+
+def agreement_matrix(matrix: pd.DataFrame, *, colorbar: str) -> Figure:
+    """Agreement of every rater with every other.
+
+    Parameters
+    ----------
+    matrix : DataFrame
+        Square; missing cells stay empty.
+    colorbar : str
+        Measure.
+    """
+    values = matrix.to_numpy(float)
+    with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        fig = Figure(figsize=(WIDTH, WIDTH + 0.6), layout="constrained")
+        ax = fig.add_subplot()
+        # the pale half of the map only: dark letters stay legible on every cell
+        image = ax.imshow(values, cmap="Blues", vmin=0, vmax=1.6)
+        for (row, column), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                ax.text(column, row, format_number(float(value), digits=2), ha="center", va="center", size=10)
+        ax.set_xticks(range(len(values)), list(matrix.columns), rotation=90)
+        ax.set_yticks(range(len(values)), list(matrix.index))
+        ax.tick_params(length=0)
+        bar = fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.7, pad=0.02, label=colorbar)
+        bar.ax.set_xlim(0, 1)
+    return fig

@@ -1,7 +1,8 @@
 """The claims ledger: each claim of the paper, our estimate, and a verdict by a stated rule.
 
 A comparison supports its claim when the whole interval of the paired difference lies above
-zero, and does not when it does not. Whether the paper's own gain lies inside our interval is
+zero, and does not when it does not. A claim of being as good is supported when the interval
+lies above the margin of non-inferiority. Whether the paper's own gain lies inside our interval is
 said beside it and does not change the verdict. The estimates are the recorded numbers of the
 chapters: the ledger computes nothing anew.
 """
@@ -48,6 +49,26 @@ class Comparison(_Strict):
     weights: str
 
 
+class NonInferiority(_Strict):
+    """The claim of being as good is tested by a recorded difference and a margin.
+
+    Attributes
+    ----------
+    number : str
+        Key of the difference in the numbers registry.
+    margin : str
+        Key of the largest loss that counts as not inferior.
+    source : str
+        Key of the text that says whose readings they are; the row is not testable if phantoms made
+        them.
+    """
+
+    kind: Literal["noninferiority"]
+    number: str
+    margin: str
+    source: str
+
+
 class Open(_Strict):
     """The claim is not examined in this edition."""
 
@@ -73,7 +94,7 @@ class Claim(_Strict):
         What is claimed, and the paper's figure.
     difference : tuple of float or None
         The paper's gain as a fraction, from and to.
-    finding : Comparison, Open or NotTestable
+    finding : Comparison, NonInferiority, Open or NotTestable
         How the row is filled.
     caveat : str
         What the verdict must be read with.
@@ -85,7 +106,7 @@ class Claim(_Strict):
     claim: str
     paper: str
     difference: tuple[float, float] | None = None
-    finding: Annotated[Comparison | Open | NotTestable, Field(discriminator="kind")]
+    finding: Annotated[Comparison | NonInferiority | Open | NotTestable, Field(discriminator="kind")]
     caveat: str = ""
     section: str | None = None
 
@@ -190,6 +211,8 @@ def _fill(claim: Claim, registry: Registry) -> Row:
         return Row(claim, "not examined", finding.why)
     if isinstance(finding, NotTestable):
         return Row(claim, "not testable", finding.why)
+    if isinstance(finding, NonInferiority):
+        return _fill_noninferiority(claim, finding, registry)
     if "ImageNet" not in (start := registry.get(finding.weights).text):
         return Row(claim, "not testable", f"the network started from {start}, so nothing was transferred")
     number = registry.get(finding.number)
@@ -206,9 +229,24 @@ def _fill(claim: Claim, registry: Registry) -> Row:
     return Row(claim, verdict, "; ".join(remarks), number)
 
 
+def _fill_noninferiority(claim: Claim, finding: NonInferiority, registry: Registry) -> Row:
+    if (source := registry.get(finding.source).text).startswith("phantom"):
+        return Row(claim, "not testable", f"the readings are those of {source}")
+    number, margin = registry.get(finding.number), registry.get(finding.margin)
+    if number.low is None:
+        raise InputError(f"{claim.id}: {finding.number} has no interval")
+    equal = number.low > -float(margin.value)
+    place = "lies above" if equal else "reaches below"
+    remarks = [f"the interval {place} a loss of {margin.text}, the margin fixed beforehand"]
+    if claim.caveat:
+        remarks.append(claim.caveat)
+    return Row(claim, "supported" if equal else "not supported", "; ".join(remarks), number)
+
+
 def record(step: Step, ledger: Ledger) -> None:
-    """Record the number of claims by verdict, and each verdict."""
+    """Record the number of claims by verdict, and the verdict of each claim that was tested."""
     for verdict in get_args(Verdict):
         step.number(f"claims.count.{verdict.replace(' ', '_')}", ledger.count(verdict))
     for row in ledger.rows:
-        step.number(f"claims.{row.claim.id.lower()}.verdict", row.verdict)
+        if not isinstance(row.claim.finding, Open | NotTestable):
+            step.number(f"claims.{row.claim.id.lower()}.verdict", row.verdict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import yaml
 from pydantic import (
@@ -41,6 +41,8 @@ FoldsUsed = Annotated[int, Field(ge=1, le=20)] | None
 InputSize = Annotated[int, Field(ge=16, le=1024)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0.5, lt=1)]
+
+CHEXPERT = "chexpert_readers"
 
 STUDY_DIR = "STUDY_DIR"
 """The one parameter that the driver sets and no profile may."""
@@ -177,6 +179,22 @@ class EvaluationParameters(NotebookParameters):
     SEED: Seed
 
 
+class ReaderStudyParameters(NotebookParameters):
+    """``09_reader_study``: whose readings, which findings, and the margin of non-inferiority."""
+
+    SOURCE: Literal["chexpert", "phantom"]
+    FINDINGS: Annotated[list[str], Field(min_length=1)] | None
+    MARGIN: Annotated[float, Field(gt=0, lt=0.5)]
+    N_RESAMPLES: Annotated[int, Field(ge=100, le=100_000)]
+    LEVEL: Level
+    SEED: Seed
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Manifest ids whose data the notebook reads."""
+        return (CHEXPERT,) if self.SOURCE == "chexpert" else ()
+
+
 class StatisticsParameters(EvaluationParameters):
     """``10_statistics``: as in the evaluation, whose decisions and intervals it takes over."""
 
@@ -223,6 +241,7 @@ NOTEBOOKS: dict[str, Notebook] = {
             EvaluationParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
         ),
+        Notebook("09_reader_study", ReaderStudyParameters),
         Notebook(
             "10_statistics",
             StatisticsParameters,
@@ -231,7 +250,13 @@ NOTEBOOKS: dict[str, Notebook] = {
         Notebook(
             "13_claims",
             ClaimsParameters,
-            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning", "04_evaluation"),
+            (
+                "01_data_curation",
+                "02_traditional_baselines",
+                "03_transfer_learning",
+                "04_evaluation",
+                "09_reader_study",
+            ),
             ("book/claims.yaml",),
         ),
     )

@@ -182,6 +182,14 @@ def test_tables_of_pairs_count_what_they_say(phantom: Comparison) -> None:
     assert phantom.family("sensitivity")["ai_better"] > phantom.family("sensitivity")["reader_better"] == 0
 
 
+def test_the_majority_is_compared_as_the_pairs_are(phantom: Comparison) -> None:
+    pairs = phantom.pairs.query("comparator == @MAJORITY and metric == 'accuracy'")
+    estimate = phantom.majority_difference("accuracy")
+    assert estimate.estimate == pytest.approx(pairs["difference"].mean())
+    assert estimate.low is not None
+    assert estimate.low < estimate.estimate
+
+
 def test_makers_of_the_standard_are_not_held_against_it(phantom: Comparison) -> None:
     matrix = phantom.kappa_matrix
     makers = [f"g{j}" for j in range(1, 6)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -201,7 +202,7 @@ def test_patience_ends_training_and_the_best_epoch_counts(dataset: CuratedDatase
     assert record.metrics["validation_loss"] <= min(losses)
     rates = [epoch["learning_rate"] for epoch in record.history]
     # halved whenever two epochs pass without progress, and at no other time
-    steps = [after / before for before, after in zip(rates, rates[1:], strict=False)]
+    steps = [after / before for before, after in pairwise(rates)]
     assert set(np.round(steps, 6)) == {0.5, 1.0}
 
 

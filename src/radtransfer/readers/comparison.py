@@ -570,6 +570,21 @@ class Comparison:
         panels = [panel for panel in self.panels if finding in (None, panel.finding)]
         return panel_difference(panels, metric, readers=readers, level=self.level)
 
+    def majority_difference(self, metric: Metric) -> Estimate:
+        """Mean algorithm minus the panel's majority, at the majority's specificity, over all findings."""
+        points, samples = [], []
+        for panel in self.panels:
+            weight = of_metric(metric, panel.y)
+            ai = (panel.matched_panel == panel.y).mean(axis=0)
+            excess = (ai - (panel.majority == panel.y)) * weight
+            points.append(excess.sum() / weight.sum())
+            samples.append(self._bootstrap.ratio(excess, weight))
+        return self._interval(
+            f"difference in {metric}, mean AI \N{MINUS SIGN} panel majority",
+            float(np.mean(points)),
+            np.mean(samples, axis=0),
+        )
+
     # --- agreement -----------------------------------------------------------------------------------------
 
     @cached_property

@@ -393,6 +393,7 @@ def record(step: Step, comparison: Comparison, demonstration: Demonstration) -> 
                 comparison.difference(metric, readers=readers),
                 description=f"{metric.capitalize()}, AI − radiologist, at the radiologists' mean specificity",
             )
+        step.number(f"readers.majority.{metric}", comparison.majority_difference(metric))
         step.numbers(f"readers.tests.{metric}", comparison.family(metric))
     step.numbers("readers.kappa", dict(comparison.agreement))
     fleiss = comparison.panel_agreement

@@ -152,6 +152,6 @@ def test_the_whole_collection_takes_seconds() -> None:
     rng = np.random.default_rng(1)
     patients = np.concatenate([np.arange(30_805), rng.integers(0, 30_805, 112_120 - 30_805)])
     toy = cohort([f"p{i:05d}" for i in patients], rng.integers(0, 2, 112_120).tolist())
-    began = time.perf_counter()
+    began = time.process_time()  # not the clock on the wall: other processes do not make it slower
     make_folds(toy, task="pneumonia", n_folds=5, seed=0).split(0, validation_fraction=0.1, seed=0)
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 10

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from toy_cohorts import cohort
 
-from radtransfer.data.cohort import Flow, FlowCount, FlowStep, select, table1
+from radtransfer.data.cohort import Cohort, Flow, FlowCount, FlowStep, select, table1
 from radtransfer.errors import InputError
 
 
@@ -15,7 +15,9 @@ from radtransfer.errors import InputError
     [
         ("sex", ["F", "f"], "column 'sex' has 'f' in row 1"),
         ("age_years", [40.0, 121.0], r"'age_years' has 121\.0"),
-        ("label_pneumonia", [0, 2], "'label_pneumonia' has 2"),
+        ("label_pneumonia", [0, 2], "label 2 of pneumonia is none of 0 to 1"),
+        ("label_pneumonia", [0, -1], "'label_pneumonia' has -1"),
+        ("official_split", ["train", "dev"], "'official_split' has 'dev'"),
         ("image_id", ["a", "a"], "'image_id' has 'a'"),
         ("patient_id", ["p", None], "'patient_id'"),
     ],
@@ -78,3 +80,30 @@ def test_table1_by_hand() -> None:
 def test_patients_in_both_classes() -> None:
     got = cohort(["p", "p", "q", "q", "r"], [0, 1, 1, 1, None])
     assert got.patients_in_both_classes("pneumonia") == ("p",)
+
+
+def test_images_that_take_no_part_in_the_task_are_counted_by_reason() -> None:
+    reasons = pd.Series(["far from a lesion", None, None, "another source", "far from a lesion"], dtype="str")
+    toy = cohort(["p", "p", "q", "r", "s"], [1, 1, 0, 0, None], exclusion_pneumonia=reasons)
+    selected, flow = select(toy, task="pneumonia")
+    assert selected.frame["image_id"].tolist() == ["i00001", "i00002"]
+    assert [(step.reason, step.n_images) for step in flow.steps[:3]] == [
+        ("another source", 1),
+        ("far from a lesion", 2),
+        ("pneumonia label unknown", 0),
+    ]
+
+
+def test_a_task_of_three_classes() -> None:
+    binary = cohort(["p", "q", "r", "r"], [0, 1, 1, None]).frame
+    frame = binary.assign(label_tumour=pd.array([0, 1, 2, None], dtype="Int64"))
+    names = ("glioma", "meningioma", "pituitary")
+    toy = Cohort(frame, "toy", ("tumour", "pneumonia"), {"tumour": names})
+    assert toy.classes_of("tumour") == names
+    assert toy.classes_of("pneumonia") == ("no pneumonia", "pneumonia")
+    assert toy.keep(frame["label_tumour"] == 2).classes_of("tumour") == names
+    assert table1(toy, task="tumour").loc["images"].to_dict() == dict.fromkeys(names, "1") | {"all": "3"}
+    with pytest.raises(InputError, match="label 2 of tumour is none of 0 to 1"):
+        Cohort(frame, "toy", ("tumour",))
+    with pytest.raises(InputError, match="three or more"):
+        Cohort(frame, "toy", ("tumour",), {"tumour": ("a", "b")})

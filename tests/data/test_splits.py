@@ -134,6 +134,40 @@ def test_shares_and_strata_are_kept_on_a_large_cohort() -> None:
     assert other.digest != split.digest
 
 
+def test_few_patients_change_part_when_others_are_added() -> None:
+    rng = np.random.default_rng(0)
+    n = 1000
+    toy = cohort(
+        [f"p{i:05d}" for i in range(n)],
+        rng.integers(0, 2, n).tolist(),
+        sex=np.where(rng.integers(0, 2, n), "F", "M"),
+        age_years=pd.array(rng.uniform(18, 80, n), dtype="Float64"),
+    )
+    fewer = toy.keep(np.arange(n) < 990)
+    now, before = (
+        make_folds(some, task="pneumonia", n_folds=5, seed=3).table.set_index("image_id")["fold"]
+        for some in (toy, fewer)
+    )
+    moved = (now[before.index] != before).mean()
+    assert moved < 0.05, moved  # a deal by row number or by greed moves 80 %
+
+
+def test_small_strata_reach_the_smallest_part() -> None:
+    """Three patients a stratum: over seeds, a tenth of them is held out, not none."""
+    toy = cohort(
+        [f"p{i:03d}" for i in range(36)],
+        [i % 2 for i in range(36)],
+        sex=["FM"[i // 2 % 2] for i in range(36)],
+        age_years=pd.array([[30.0, 50.0, 70.0][i // 4 % 3] for i in range(36)], dtype="Float64"),
+    )
+    held_out: set[str] = set()
+    for seed in range(60):
+        split = make_split(toy, task="pneumonia", fractions=(0.9, 0, 0.1), seed=seed)
+        assert 2 <= len(split.ids("test")) <= 5
+        held_out.update(split.ids("test"))
+    assert len(held_out) == 36
+
+
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.4, 0.2), (1.1, -0.1, 0.0)])
 def test_shares_must_be_shares(fractions: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="three shares"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from radtransfer.errors import InputError, unknown_name
 
 LABEL = "label_"
 """Begins the name of every label column."""
+
+EXCLUSION = "exclusion_"
+"""Begins the name of a column that says why an image takes no part in a task."""
 
 COHORT_SCHEMA = pa.DataFrameSchema(
     {
@@ -27,7 +31,22 @@ COHORT_SCHEMA = pa.DataFrameSchema(
         "sex": pa.Column(str, pa.Check.isin(["F", "M"]), nullable=True),
         "view": pa.Column(str, nullable=True),
         "site": pa.Column(str, nullable=True),
-        f"^{LABEL}[a-z0-9_]+$": pa.Column("Int64", pa.Check.isin([0, 1]), nullable=True, regex=True),
+        f"^{LABEL}[a-z0-9_]+$": pa.Column("Int64", pa.Check.ge(0), nullable=True, regex=True),
+        f"^{EXCLUSION}[a-z0-9_]+$": pa.Column(str, nullable=True, required=False, regex=True),
+        "official_split": pa.Column(
+            str, pa.Check.isin(["train", "validation", "test"]), nullable=True, required=False
+        ),
+        "official_fold": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
+        "slice_fraction": pa.Column("Float64", pa.Check.in_range(0, 1), nullable=True, required=False),
+        "frame": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
+        **{
+            f"bbox_{side}": pa.Column("Float64", nullable=True, required=False)
+            for side in ("x", "y", "width", "height")
+        },
+        **{
+            name: pa.Column("Int64", pa.Check.gt(0), nullable=True, required=False)
+            for name in ("file_bytes", "height", "width")
+        },
     },
     strict=False,
     coerce=True,
@@ -35,7 +54,10 @@ COHORT_SCHEMA = pa.DataFrameSchema(
 """Columns of every cohort; more are allowed. Unknown is null, never a guess.
 
 ``group_id`` ties images together that may not be separated although their patients differ, or are
-unknown (duplicates, series). ``path`` is relative to the dataset's raw folder.
+unknown (duplicates, series). ``path`` is relative to the dataset's raw folder; ``frame`` is the slice or
+frame in that file. ``exclusion_<task>`` is the reason why an image takes no part in a task although its
+label may be known. ``official_split`` and ``official_fold`` are what the dataset's authors propose.
+``slice_fraction`` is the place in the series, 0 to 1. Boxes are in pixels of the original.
 """
 
 
@@ -51,6 +73,9 @@ class Cohort:
         Identifier in the manifest.
     tasks : tuple of str
         Tasks ``t`` with a column ``label_t``.
+    classes : mapping of str to tuple of str
+        For tasks with more than two classes their names, in the order of the label's values 0, 1, ... A task
+        that is not named here is binary.
 
     Raises
     ------
@@ -61,8 +86,17 @@ class Cohort:
     frame: pd.DataFrame
     dataset: str
     tasks: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
+        for task, names in self.classes.items():
+            if task not in self.tasks:
+                raise unknown_name("task", task, self.tasks)
+            if len(names) < 3 or len(set(names)) < len(names):
+                raise InputError(
+                    f"cohort {self.dataset}: classes of {task} are {', '.join(names)}",
+                    hint="name three or more different classes; binary tasks need none",
+                )
         for task in self.tasks:
             if LABEL + task not in self.frame:
                 raise InputError(f"cohort {self.dataset}: there is no column {LABEL + task!r}")
@@ -70,6 +104,13 @@ class Cohort:
             frame = COHORT_SCHEMA.validate(self.frame.reset_index(drop=True), lazy=True)
         except pa.errors.SchemaErrors as error:
             raise InputError(f"cohort {self.dataset}: {_first_failure(error)}") from error
+        for task in self.tasks:
+            highest = frame[LABEL + task].max()
+            if pd.notna(highest) and highest >= (n_classes := len(self.classes_of(task))):
+                raise InputError(
+                    f"cohort {self.dataset}: label {highest} of {task} is none of 0 to {n_classes - 1}"
+                )
+        object.__setattr__(self, "classes", MappingProxyType(dict(self.classes)))
         object.__setattr__(self, "frame", frame)
 
     @property
@@ -83,23 +124,29 @@ class Cohort:
         return int(self.frame["patient_id"].nunique())
 
     def labels(self, task: str) -> pd.Series[Any]:
-        """Labels of a task: 1, 0 or null, one per image."""
+        """Labels of a task, one per image: the number of its class, or null."""
         if task not in self.tasks:
             raise unknown_name("task", task, self.tasks)
         return self.frame[LABEL + task]
 
+    def classes_of(self, task: str) -> tuple[str, ...]:
+        """Names of a task's classes, in the order of the label's values."""
+        if task not in self.tasks:
+            raise unknown_name("task", task, self.tasks)
+        return self.classes.get(task, (f"no {task}", task))
+
     def patients_in_both_classes(self, task: str) -> tuple[str, ...]:
-        """Patients with images of both classes; a split by image would separate those images."""
+        """Patients with images of several classes; a split by image would separate those images."""
         classes = self.labels(task).groupby(self.frame["patient_id"]).nunique()
-        return tuple(sorted(classes.index[classes == 2]))
+        return tuple(sorted(classes.index[classes > 1]))
 
     def keep(self, rows: Any) -> Cohort:
         """Cohort of the rows where a boolean mask holds."""
-        return Cohort(self.frame.loc[np.asarray(rows, dtype=bool)], self.dataset, self.tasks)
+        return replace(self, frame=self.frame.loc[np.asarray(rows, dtype=bool)])
 
     def assign(self, **columns: Any) -> Cohort:
         """Cohort with columns replaced or added."""
-        return Cohort(self.frame.assign(**columns), self.dataset, self.tasks)
+        return replace(self, frame=self.frame.assign(**columns))
 
 
 def _first_failure(error: pa.errors.SchemaErrors) -> str:
@@ -220,7 +267,7 @@ def exclude(cohort: Cohort, rules: Iterable[tuple[str, Any]]) -> tuple[Cohort, F
 
 
 def select(cohort: Cohort, *, task: str, age_min: float = 18, age_max: float = 80) -> tuple[Cohort, Flow]:
-    """Apply the inclusion criteria: known label, and an adult where the age is known.
+    """Apply the inclusion criteria: the task's own, known label, and an adult where the age is known.
 
     Parameters
     ----------
@@ -243,9 +290,11 @@ def select(cohort: Cohort, *, task: str, age_min: float = 18, age_max: float = 8
         If the task is unknown or nobody is left.
     """
     label, age = cohort.labels(task), cohort.frame["age_years"]
+    reasons = cohort.frame.get(EXCLUSION + task, pd.Series(index=label.index, dtype=str))
     return exclude(
         cohort,
         [
+            *((reason, reasons == reason) for reason in sorted(reasons.dropna().unique())),
             (f"{task} label unknown", label.isna()),
             (f"age below {age_min:g} years", (age < age_min).fillna(False)),
             (f"age above {age_max:g} years", (age > age_max).fillna(False)),
@@ -266,11 +315,12 @@ def table1(cohort: Cohort, *, task: str) -> pd.DataFrame:
     -------
     DataFrame of str
         Rows: images, patients, age (median and quartiles, years), each sex, view and site with its
-        share of all images of the class, and what is missing. Columns: ``no <task>``, ``<task>``,
-        ``all``. A patient with images of both classes counts in both columns, once in ``all``.
+        share of all images of the class, and what is missing. A column for every class and ``all``. A
+        patient with images of several classes counts in each of their columns, once in ``all``.
     """
     label = cohort.labels(task)
-    classes = {f"no {task}": label == 0, task: label == 1, "all": label.notna()}
+    classes = {name: (label == value).fillna(False) for value, name in enumerate(cohort.classes_of(task))}
+    classes["all"] = label.notna()
     columns = {
         name: _describe(cohort.frame[rows.fillna(False)], cohort.frame) for name, rows in classes.items()
     }

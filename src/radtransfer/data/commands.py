@@ -126,7 +126,7 @@ def describe(dataset: DatasetArgument) -> None:
     root = paths.raw_dir() / entry.id
     if entry.generated or not root.is_dir():
         return
-    cohort = load_format(entry.format).read_cohort(root)
+    cohort = load_format(entry.format).read_cohort(root, entry.options)
     for task in cohort.tasks:
         table = table1(cohort, task=task)
         typer.echo("")

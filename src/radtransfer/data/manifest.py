@@ -245,6 +245,8 @@ class Dataset(_Entry):
         Module of :mod:`radtransfer.data.formats` that reads the layout.
     tasks : tuple of str
         Tasks that its labels allow.
+    options : dict
+        What the layout leaves to choose, for instance which column holds the patient.
     files : ChecksumList or tuple of FileEntry
         Files with size and checksum.
     sources : tuple of Source
@@ -258,6 +260,7 @@ class Dataset(_Entry):
     native_size: tuple[int, int]
     format: Identifier
     tasks: tuple[Identifier, ...] = Field(min_length=1)
+    options: dict[str, Any] = {}
 
     @property
     def generated(self) -> bool:

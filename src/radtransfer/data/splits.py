@@ -1,8 +1,9 @@
 """Splits and folds that cannot leak: a patient, duplicate group or image in two parts is refused.
 
 The unit that is dealt to a part is a *block*: patients joined by duplicate images. Within strata of
-label, sex and age band blocks are put in the order of a hash of their patients' ids and the seed, and dealt
-so that every part gets its share of images; row order and file names play no role.
+label, sex and age band blocks are put in the order of a hash of their patients' ids and the seed, and cut
+so that every part gets its share of images; row order and file names play no role, and few patients
+change part when others are added.
 """
 
 from __future__ import annotations
@@ -270,35 +271,43 @@ def _deal(
 ) -> NDArray[np.intp]:
     """Part number of each row; whole blocks, shares kept within strata as well as blocks allow.
 
-    Blocks are taken largest first, in the order of their hash among equals, and each goes to the
-    part that lacks most of the block's strata. A greedy rule: exact balance is a bin-packing
-    problem, and nothing depends on the last image.
+    Every block has a place on a line from 0 to 1, and a part is an interval of that line. Blocks of a
+    stratum (label/sex/age band) are spread evenly over the line in the order of their hashes; the blocks
+    of all age bands of a sex are then spread anew in the order of their places, those of both sexes of a
+    label, and at last all. Thus every interval holds its share of all images, of each label, of each sex
+    within a label, and so on. A patient who is added moves the others a little, so that only those near
+    the end of an interval change part.
     """
-    # balance is sought at every level: all images, label, label and sex, label and sex and age band
-    depth = max(name.count("/") for name in strata) + 1
-    levels = [["/".join(name.split("/")[:n]) for name in strata] for n in range(depth + 1)]
-    counts = np.concatenate(
-        [_tally(blocks, np.unique(level, return_inverse=True)[1]) for level in levels], axis=1
-    )
-    # the name of a block is its alphabetically first patient: the same whatever the order of rows
-    names = pd.Series(patients).groupby(blocks).min()
-    order_key = [hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names]
-    order = np.lexsort((order_key, -counts.sum(axis=1)))
-    shares = np.asarray(fractions, dtype=float)
-    wanted = shares[:, None] * counts.sum(axis=0)[None, :]
-    part = np.zeros(len(counts), dtype=np.intp)
-    open_parts = np.flatnonzero(shares > 0)
-    for block in order:
-        # how much of what the part should get it still lacks, in units of its own share
-        lack = (wanted[open_parts] * counts[block]).sum(axis=1) / shares[open_parts]
-        chosen = open_parts[int(np.argmax(lack))]
-        part[block] = chosen
-        wanted[chosen] -= counts[block]
-    return part[blocks]
+    rows = pd.DataFrame({"block": blocks, "patient": patients, "stratum": strata})
+    # of patients with images in several strata the last counts: a patient with the disease is one
+    units = rows.groupby("block").agg(patient=("patient", "min"), stratum=("stratum", "max"))
+    place = np.array([_hashed(f"{seed}:{patient}") for patient in units["patient"]])
+    for depth in range(max(name.count("/") for name in strata) + 1, -1, -1):
+        level = rows["stratum"].str.split("/").str[:depth].str.join("/")
+        of_unit = units["stratum"].str.split("/").str[:depth].str.join("/")
+        images = (level == of_unit.to_numpy()[blocks]).groupby(blocks).sum()
+        names, stratum = np.unique(of_unit.to_numpy(str), return_inverse=True)
+        # every stratum begins elsewhere: else small ones would never reach the interval of a small part
+        begin = np.array([_hashed(f"{seed}:{name}") for name in names])[stratum] if depth else 0.0
+        place = (_spread(place, stratum, images.to_numpy()) + begin) % 1
+    ends = np.cumsum(fractions)[:-1]
+    return np.searchsorted(ends, place, side="right")[blocks].astype(np.intp)
 
 
-def _tally(blocks: NDArray[np.intp], stratum: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Images of each block in each stratum, shape (n_blocks, n_strata)."""
-    counts = np.zeros((int(blocks.max()) + 1, int(stratum.max()) + 1))
-    np.add.at(counts, (blocks, stratum), 1)
-    return counts
+def _hashed(text: str) -> float:
+    """Number in [0, 1) that is the same everywhere and has nothing to do with what the text means."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _spread(
+    place: NDArray[np.float64], stratum: NDArray[np.intp], images: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Spread the blocks of each stratum over [0, 1) in the order of their places, by their images."""
+    order = np.lexsort((place, stratum))
+    counts = images[order].astype(float)
+    totals = np.bincount(stratum, weights=images)
+    before = np.concatenate([[0.0], np.cumsum(totals)[:-1]])
+    middle = np.cumsum(counts) - counts / 2 - before[stratum[order]]
+    spread = np.empty(len(place))
+    spread[order] = middle / totals[stratum[order]]
+    return spread

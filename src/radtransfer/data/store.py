@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from radtransfer.data.formats import Format
     from radtransfer.data.phantoms import PhantomSpec
 
-RECIPE: Final = 1
+RECIPE: Final = 2
 """Raised when a change of the code changes curated datasets."""
 
 CHUNK: Final = 256
@@ -96,7 +96,8 @@ class CuratedDataset:
     def cohort(self) -> Cohort:
         """Cohort; row i describes image i."""
         frame = pd.read_parquet(self.folder / "cohort.parquet")
-        return Cohort(frame, self.info["dataset"], tuple(self.info["tasks"]))
+        classes = {task: tuple(names) for task, names in self.info["classes"].items()}
+        return Cohort(frame, self.info["dataset"], tuple(self.info["tasks"]), classes)
 
     @cached_property
     def _assignment(self) -> pd.DataFrame:
@@ -119,7 +120,7 @@ class CuratedDataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of pixels, identifiers and labels: what a run's result depends on."""
+        """SHA-256 of pixels, identifiers, labels, ages, sexes and views: what a run's result depends on."""
         return str(self.info["digest"])
 
     @cached_property
@@ -128,7 +129,7 @@ class CuratedDataset:
         return Flow.from_dict(self.info["flow"])
 
     def labels(self, task: str) -> NDArray[np.int64]:
-        """Labels of a task, 0 or 1, shape (n,)."""
+        """Labels of a task, the number of each image's class, shape (n,)."""
         labels: NDArray[np.int64] = self.cohort.labels(task).to_numpy(dtype=np.int64)
         return labels
 
@@ -199,6 +200,7 @@ def curate(
     parameters = {
         "recipe": RECIPE,
         "dataset": dataset_id,
+        "options": entry.options,
         "files": _drawing_code() if entry.generated else entry.digest,
         "phantom": phantom.to_dict() if phantom else None,
         "task": task,
@@ -218,7 +220,7 @@ def curate(
         if not target.is_dir():
             layout = load_format(entry.format)
             root = _raw_folder(dataset_id, phantom, progress)
-            cohort = layout.read_cohort(root)
+            cohort = layout.read_cohort(root, entry.options)
             if listed := {file.path for files in entry.file_lists() for file in files}:
                 # nothing else in the folder was verified
                 cohort = cohort.keep(cohort.frame["path"].isin(listed))
@@ -252,7 +254,7 @@ def _decode_all(
     layout: Format, root: Path, cohort: Cohort, size: int, chunks: Path, progress: Progress | None
 ) -> list[str]:
     """Decode every image into chunk files; the fault of each image, empty if it has none."""
-    rows = [{"path": path} for path in cohort.frame["path"]]
+    rows: list[dict[str, Any]] = cohort.frame.to_dict("records")  # type: ignore[assignment]
 
     def read(row: Mapping[str, Any]) -> tuple[NDArray[np.uint8] | None, str]:
         try:
@@ -329,13 +331,16 @@ def _store(
         ).astype({"fold": "Int64"})
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
         assignment.to_parquet(folder / "assignment.parquet", index=False)
-        identity = cohort.frame[["image_id", "patient_id", "group_id"]].assign(label=cohort.labels(task))
+        identity = cohort.frame[["image_id", "patient_id", "group_id", "age_years", "sex", "view"]].assign(
+            label=cohort.labels(task)
+        )
         write_json(
             folder / "curation.json",
             {
                 "dataset": cohort.dataset,
                 "task": task,
                 "tasks": list(cohort.tasks),
+                "classes": {task: list(names) for task, names in cohort.classes.items()},
                 "parameters": dict(parameters),
                 "flow": flow.to_dict(),
                 "images_with_duplicates": int(cohort.frame["group_id"].duplicated(keep=False).sum()),

@@ -1,12 +1,14 @@
 """Dataset layouts, one module each, with the same contract.
 
-A layout has ``read_cohort(root)``, which gives the :class:`~radtransfer.data.cohort.Cohort` of what lies in
-a folder of verified files, and ``read_image(root, row)``, which decodes one of its rows to grey levels.
+A layout has ``read_cohort(root, options)``, which gives the :class:`~radtransfer.data.cohort.Cohort` of
+what lies in a folder of verified files, and ``read_image(root, row)``, which decodes one of its rows to
+grey levels. The options are those of the manifest entry; layouts that leave nothing to choose take none.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from radtransfer.errors import unknown_name
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
     from radtransfer.data.cohort import Cohort
     from radtransfer.data.images import Grey
 
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
 FORMATS = ("nih_pneumonia", "chestxray14", "phantom")
 
 
 class Format(Protocol):
     """What every layout module offers."""
 
-    def read_cohort(self, root: Path) -> Cohort:
+    def read_cohort(self, root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
         """Cohort of the files in a folder."""
         ...
 

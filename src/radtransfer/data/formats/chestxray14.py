@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from radtransfer.data.cohort import Cohort
+from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.images import decode
 from radtransfer.errors import DataError
 
@@ -26,7 +27,7 @@ OLDEST_YEARS = 120
 """Ages above are typing errors of the collection (one patient is 411) and count as unknown."""
 
 
-def read_cohort(root: Path) -> Cohort:
+def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     """Cohort of the images that are there.
 
     Parameters

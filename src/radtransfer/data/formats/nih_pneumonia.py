@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from radtransfer.data.formats import chestxray14
+from radtransfer.data.formats import NO_OPTIONS, chestxray14
 from radtransfer.data.images import resize_shortest
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SIZE = 256
 """Shortest side of the reduced copies, pixels."""
 
 
-def read_cohort(root: Path) -> Cohort:
+def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     """Cohort of the subset.
 
     Parameters

@@ -9,6 +9,7 @@ from PIL import Image
 
 from radtransfer.atomic import atomic_folder
 from radtransfer.data.cohort import LABEL, Cohort
+from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.images import decode
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def write(spec: PhantomSpec, root: Path) -> None:
         phantoms.cohort.frame.to_parquet(folder / TABLE)
 
 
-def read_cohort(root: Path) -> Cohort:
+def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     """Read the table of phantoms; beside the common columns it has the planted truths."""
     frame = pd.read_parquet(root / TABLE)
     tasks = tuple(name.removeprefix(LABEL) for name in map(str, frame.columns) if name.startswith(LABEL))

@@ -120,7 +120,7 @@ def test_boxes_hold_the_whole_lesion_and_little_else(modality: str) -> None:
         if phantoms.cohort.frame["truth_score"][i] > 1:
             assert change[i].max() > 25
             assert columns.max() - columns.min() > 0.5 * w
-    boxes = phantoms.cohort.frame[["bbox_x", "bbox_y", "bbox_w", "bbox_h"]]
+    boxes = phantoms.cohort.frame[["bbox_x", "bbox_y", "bbox_width", "bbox_height"]]
     sick = labels(phantoms) == 1
     np.testing.assert_array_equal(boxes.notna().all(axis=1), sick)
     np.testing.assert_array_equal(boxes[sick].to_numpy(dtype=float), phantoms.opacity_boxes[sick])

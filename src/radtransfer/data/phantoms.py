@@ -69,6 +69,8 @@ class PhantomSpec:
     modality : {"xray", "ct", "mri"}
         Frontal chest radiograph (pneumonia), axial head CT (haemorrhage) or axial T2-weighted
         brain MRI (tumour).
+    task : str
+        Name of the task, the modality's own of :data:`TASKS` by default; the lesion is the same.
     n_patients : int
         Number of patients, at least 1.
     images_per_patient : float
@@ -96,6 +98,7 @@ class PhantomSpec:
     """
 
     modality: Literal["xray", "ct", "mri"] = "xray"
+    task: str = ""
     n_patients: int = 100
     images_per_patient: float = 1.5
     size: int = 128
@@ -109,6 +112,7 @@ class PhantomSpec:
     def __post_init__(self) -> None:
         if self.modality not in TASKS:
             raise unknown_name("phantom modality", self.modality, TASKS)
+        object.__setattr__(self, "task", self.task or TASKS[self.modality])
         for name, fits, allowed in (
             ("n_patients", self.n_patients >= 1, "at least 1"),
             ("images_per_patient", self.images_per_patient >= 1, "at least 1"),
@@ -137,11 +141,6 @@ class PhantomSpec:
         return asdict(self)
 
     @property
-    def task(self) -> str:
-        """Name of the task, for instance ``"pneumonia"``."""
-        return TASKS[self.modality]
-
-    @property
     def dataset(self) -> str:
         """Identifier of the dataset, for instance ``"phantom_xray"``."""
         return f"phantom_{self.modality}"
@@ -161,9 +160,9 @@ class PhantomSet:
     images : ndarray of uint8, shape (n_images, size, size)
         Pixels, in the order of the cohort's rows.
     cohort : Cohort
-        One task, and the columns ``bbox_x``, ``bbox_y``, ``bbox_w``, ``bbox_h`` (pixels, left, top,
-        width, height; null without the disease), ``truth_score`` (the latent evidence) and
-        ``duplicate_of`` (image it repeats, or null).
+        One task, the box of the lesion (null without the disease), and the columns ``truth_score`` (the
+        latent evidence) and ``duplicate_of`` (image it repeats, or null). CT slices have a
+        ``slice_fraction``, which tells nothing of the label.
     opacity_boxes : ndarray of float64, shape (n_images, 4)
         Box (left, top, width, height) of the site where the opacity is drawn, in both classes: what
         an observer knows who is told where to look.
@@ -244,9 +243,11 @@ def generate(spec: PhantomSpec, *, lesions: bool = True) -> PhantomSet:
             "duplicate_of": pd.array([None] * len(image_id), dtype="string"),
         }
     )
+    if spec.modality == "ct":
+        frame["slice_fraction"] = pd.Series(images.uniform()).astype("Float64")
     _repeat_exposures(spec, pixels, frame, boxes)
     diseased = frame[f"label_{spec.task}"] == 1
-    for column, name in enumerate("xywh"):
+    for column, name in enumerate(("x", "y", "width", "height")):
         frame[f"bbox_{name}"] = pd.Series(boxes[:, column]).where(diseased).astype("Float64")
     cohort = Cohort(frame, dataset=spec.dataset, tasks=(spec.task,))
     return PhantomSet(images=pixels, cohort=cohort, opacity_boxes=boxes, spec=spec)

@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
-FORMATS = ("nih_pneumonia", "chestxray14", "phantom")
+FORMATS = (
+    "nih_pneumonia",
+    "chestxray14",
+    "rsna_pneumonia",
+    "luna16",
+    "kermany",
+    "phe_sich",
+    "brain_tumor_mri",
+    "medmnist",
+    "folder",
+    "table",
+    "dicom",
+    "nifti",
+    "phantom",
+)
 
 
 class Format(Protocol):

@@ -285,11 +285,11 @@ def _deal(
     for depth in range(max(name.count("/") for name in strata) + 1, -1, -1):
         level = rows["stratum"].str.split("/").str[:depth].str.join("/")
         of_unit = units["stratum"].str.split("/").str[:depth].str.join("/")
-        images = (level == of_unit.to_numpy()[blocks]).astype(np.int64).groupby(blocks).sum()
+        images = (level == of_unit.to_numpy()[blocks]).groupby(blocks).sum()
         names, stratum = np.unique(of_unit.to_numpy(str), return_inverse=True)
         # every stratum begins elsewhere: else small ones would never reach the interval of a small part
         begin = np.array([_hashed(f"{seed}:{name}") for name in names])[stratum] if depth else 0.0
-        place = (_spread(place, stratum, images.to_numpy()) + begin) % 1
+        place = (_spread(place, stratum, images.to_numpy(dtype=np.int64)) + begin) % 1
     ends = np.cumsum(fractions)[:-1]
     return np.searchsorted(ends, place, side="right")[blocks].astype(np.intp)
 

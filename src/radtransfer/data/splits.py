@@ -285,11 +285,11 @@ def _deal(
     for depth in range(max(name.count("/") for name in strata) + 1, -1, -1):
         level = rows["stratum"].str.split("/").str[:depth].str.join("/")
         of_unit = units["stratum"].str.split("/").str[:depth].str.join("/")
-        images = (level == of_unit.to_numpy()[blocks]).groupby(blocks).sum()
+        images = np.bincount(blocks, weights=(level == of_unit.to_numpy()[blocks]).to_numpy(dtype=float))
         names, stratum = np.unique(of_unit.to_numpy(str), return_inverse=True)
         # every stratum begins elsewhere: else small ones would never reach the interval of a small part
         begin = np.array([_hashed(f"{seed}:{name}") for name in names])[stratum] if depth else 0.0
-        place = (_spread(place, stratum, images.to_numpy(dtype=np.int64)) + begin) % 1
+        place = (_spread(place, stratum, images) + begin) % 1
     ends = np.cumsum(fractions)[:-1]
     return np.searchsorted(ends, place, side="right")[blocks].astype(np.intp)
 
@@ -300,11 +300,11 @@ def _hashed(text: str) -> float:
 
 
 def _spread(
-    place: NDArray[np.float64], stratum: NDArray[np.intp], images: NDArray[np.int64]
+    place: NDArray[np.float64], stratum: NDArray[np.intp], images: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Spread the blocks of each stratum over [0, 1) in the order of their places, by their images."""
     order = np.lexsort((place, stratum))
-    counts = images[order].astype(float)
+    counts = images[order]
     totals = np.bincount(stratum, weights=images)
     before = np.concatenate([[0.0], np.cumsum(totals)[:-1]])
     middle = np.cumsum(counts) - counts / 2 - before[stratum[order]]

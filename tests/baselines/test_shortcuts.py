@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from radtransfer.baselines.shortcuts import border_features, metadata_table, thumbnails
+from radtransfer.baselines.shortcuts import (
+    border_features,
+    metadata_table,
+    slice_position_table,
+    thumbnails,
+)
 
 
 def cohort(**columns: list) -> pd.DataFrame:
@@ -33,6 +38,16 @@ def test_a_fact_that_never_varies_is_left_out_and_one_half_known_is_not() -> Non
     assert list(table) == ["age_years", "sex", "site"]
     assert table["site"].tolist() == ["a", "unknown", "unknown"]
     assert list(metadata_table(cohort().drop(columns=["age_years", "view"]))) == ["sex"]
+
+
+def test_place_of_a_slice_counts_from_the_middle_of_its_series() -> None:
+    table = slice_position_table(cohort(slice_fraction=pd.array([0.0, None, 0.7], dtype="Float64")))
+    np.testing.assert_allclose(table["distance_from_middle"], [0.5, np.nan, 0.2])
+
+
+def test_where_no_place_is_known_there_is_no_column() -> None:
+    for frame in (cohort(), cohort(slice_fraction=pd.array([None] * 3, dtype="Float64"))):
+        assert slice_position_table(frame).shape == (3, 0)
 
 
 def test_border_of_a_framed_image() -> None:

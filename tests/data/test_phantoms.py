@@ -270,6 +270,7 @@ def test_bedside_images_are_noisier() -> None:
         ({"n_patients": 0}, "phantom n_patients is 0 .it must be at least 1"),
         ({"images_per_patient": 0.5}, "images_per_patient"),
         ({"size": 16}, "size is 16"),
+        ({"task": "Two words"}, "phantom task is Two words"),
         ({"prevalence": 1.0}, "prevalence"),
         ({"auc": 1.0}, "auc"),
         ({"auc": 0.4}, "auc"),
@@ -289,6 +290,22 @@ def test_specs_go_through_dictionaries() -> None:
     spec = PhantomSpec(modality="mri", auc=0.7, seed=3)
     assert PhantomSpec.from_dict(spec.to_dict()) == spec
     assert (spec.task, spec.dataset) == ("tumour", "phantom_mri")
+
+
+def test_the_same_lesion_under_another_name() -> None:
+    plain, named = (generate(PhantomSpec(n_patients=6, size=32, task=task)) for task in ("", "bacterial"))
+    np.testing.assert_array_equal(plain.images, named.images)
+    assert named.cohort.tasks == ("bacterial",)
+    assert named.cohort.labels("bacterial").tolist() == plain.cohort.labels("pneumonia").tolist()
+
+
+def test_slices_of_ct_alone_have_a_place_and_it_tells_nothing() -> None:
+    frame = generate(PhantomSpec(modality="ct", n_patients=300, size=32)).cohort.frame
+    assert frame["slice_fraction"].between(0, 1).all()
+    distance = (frame["slice_fraction"] - 0.5).abs().to_numpy(dtype=float)
+    sick = frame["label_haemorrhage"].to_numpy(dtype=int)
+    assert abs(roc_auc_score(sick, distance) - 0.5) < 0.08
+    assert "slice_fraction" not in generate(PhantomSpec(n_patients=2, size=32)).cohort.frame
 
 
 def test_random_fields_keep_unit_variance() -> None:

@@ -34,6 +34,7 @@ from radtransfer.baselines import shortcuts
 from radtransfer.data.duplicates import components
 from radtransfer.errors import DataError, InputError, unknown_name
 from radtransfer.hashing import sha256_json
+from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
 from radtransfer.training.runs import RunRecord, RunSpec, RunStore, predictions_frame, software_environment
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     Table = NDArray[np.floating[Any]] | pd.DataFrame
 
-RECIPE: Final = 1
+RECIPE: Final = 2
 """Raised when a change of this sub-package changes results."""
 
 INNER_FOLDS: Final = 4
@@ -72,6 +73,8 @@ class Baseline:
     platt : bool
         Whether the learner's margins need Platt's scaling to become probabilities (Platt 1999),
         fitted on out-of-fold margins of the training part.
+    facts : bool
+        Whether it rests on columns of the cohort alone, of which a dataset may have none.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Baseline:
     learner: Callable[[int], BaseEstimator]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     platt: bool = False
+    facts: bool = False
 
 
 class Features:
@@ -103,6 +107,11 @@ class Features:
     def metadata(self) -> pd.DataFrame:
         """See :func:`radtransfer.baselines.shortcuts.metadata_table`."""
         return shortcuts.metadata_table(self._dataset.cohort.frame).reset_index(drop=True)
+
+    @cached_property
+    def slice_position(self) -> pd.DataFrame:
+        """See :func:`radtransfer.baselines.shortcuts.slice_position_table`."""
+        return shortcuts.slice_position_table(self._dataset.cohort.frame).reset_index(drop=True)
 
     @cached_property
     def border(self) -> NDArray[np.float64]:
@@ -187,6 +196,15 @@ BASELINES: Final[dict[str, Baseline]] = {
             shortcut=True,
             features=lambda features: features.metadata,
             learner=_metadata_logistic,
+            facts=True,
+        ),
+        Baseline(
+            "slice_position",
+            "Distance of the slice from the middle of its series; logistic regression",
+            shortcut=True,
+            features=lambda features: features.slice_position,
+            learner=_metadata_logistic,
+            facts=True,
         ),
         Baseline(
             "border",
@@ -268,7 +286,8 @@ def fit_baselines(
     Returns
     -------
     list of RunRecord
-        By baseline, then fold. Scores are probabilities of class 1 for the images of the
+        By baseline, then fold; none of a baseline that rests on facts of which the dataset has none, such
+        as the slice's place in a chest X-ray. Scores are probabilities of the classes for the images of the
         validation and the test part.
 
     Raises
@@ -276,6 +295,8 @@ def fit_baselines(
     InputError
         If a name is unknown, a label is missing, or a training part is too small to choose
         hyperparameters in.
+    RunError
+        If a part of a fold lacks a class.
     """
     for name in baselines:
         if name not in BASELINES:
@@ -286,6 +307,9 @@ def fit_baselines(
     n_folds = dataset.folds.n_folds if n_folds_used is None else min(n_folds_used, dataset.folds.n_folds)
     records = []
     for name in baselines:
+        if BASELINES[name].facts and not BASELINES[name].features(features).shape[1]:
+            tell(f"{name}: the dataset has none of the facts it needs")
+            continue
         for fold in range(n_folds):
             spec = RunSpec(
                 recipe=RECIPE,
@@ -295,7 +319,8 @@ def fit_baselines(
                 dataset_digest=dataset.digest,
                 folds_digest=dataset.folds.digest,
                 fold=fold,
-                options={"validation_fraction": validation_fraction},
+                options={"validation_fraction": validation_fraction}
+                | class_options(dataset.cohort.classes_of(task)),
                 seed=seed,
             )
             with store.claim(spec):
@@ -317,12 +342,8 @@ def _fit_fold(
     store: RunStore,
 ) -> RunRecord:
     frame = dataset.cohort.frame
-    labels = frame[f"label_{spec.task}"].to_numpy(dtype=np.float64, na_value=np.nan)
-    rows = {part: dataset.index(split.ids(part)) for part in ("train", "validation", "test")}
-    if np.isnan(labels[np.concatenate(list(rows.values()))]).any():
-        raise InputError(
-            f"images of {dataset.folder} have no label for {spec.task}", hint="curate for that task"
-        )
+    labels = labels_by_part(dataset, spec, split)
+    rows = {part: dataset.index(split.ids(part)) for part in PARTS}
     table = baseline.features(features)
 
     def pick(index: NDArray[np.intp]) -> Table:
@@ -334,9 +355,9 @@ def _fit_fold(
     scored = np.concatenate([rows["validation"], rows["test"]])
     # matrices this small gain nothing from threads, and sums do not then depend on how many there are
     with threadpool_limits(limits=1, user_api="blas"):
-        model, metrics = fit(baseline, pick(train), labels[train].astype(int), groups, seed=spec.seed)
+        model, metrics = fit(baseline, pick(train), labels["train"], groups, seed=spec.seed)
         fitted = time.perf_counter()
-        scores = model.predict_proba(pick(scored))[:, 1]
+        scores = model.predict_proba(pick(scored))
     finished = time.perf_counter()
     return store.write(
         spec,
@@ -345,8 +366,9 @@ def _fit_fold(
             image_ids=frame["image_id"].iloc[scored].tolist(),
             patient_ids=frame["patient_id"].iloc[scored].tolist(),
             part=["validation"] * len(rows["validation"]) + ["test"] * len(rows["test"]),
-            labels=labels[scored],
+            labels=np.concatenate([labels["validation"], labels["test"]]),
             scores=scores,
+            classes=dataset.cohort.classes_of(spec.task),
         ),
         metrics=metrics,
         timings={
@@ -371,8 +393,8 @@ def fit(
         What to fit.
     table : ndarray or DataFrame, shape (n, n_features)
         Features of the training part.
-    labels : ndarray of {0, 1}, shape (n,)
-        Classes.
+    labels : ndarray of int, shape (n,)
+        Numbers of classes.
     groups : ndarray, shape (n,)
         Images with one value stay together.
     seed : int
@@ -383,7 +405,8 @@ def fit(
     model : object
         Fitted classifier with ``predict_proba``.
     metrics : dict of str to float
-        Chosen hyperparameters, and ``inner_auc``, the AUC they had in the inner test folds.
+        Chosen hyperparameters, and ``inner_auc``, the AUC they had in the inner test folds; of
+        more than two classes its mean over classes, each against all others.
 
     Raises
     ------
@@ -393,7 +416,7 @@ def fit(
     model: Any = baseline.learner(seed)
     if not baseline.grid:
         return model.fit(table, labels), {}
-    smallest = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if smallest < 2:
         raise InputError(
             f"{smallest} patients of a class are in a training part of {baseline.name}",
@@ -401,13 +424,19 @@ def fit(
         )
     inner = StratifiedGroupKFold(min(INNER_FOLDS, smallest), shuffle=True, random_state=seed)
     parts = list(inner.split(table, labels, groups))
-    search = GridSearchCV(model, dict(baseline.grid), scoring="roc_auc", cv=parts).fit(table, labels)
+    search = GridSearchCV(model, dict(baseline.grid), scoring=_auc, cv=parts).fit(table, labels)
     metrics = {name.split("__")[-1]: float(value) for name, value in search.best_params_.items()}
     metrics["inner_auc"] = float(search.best_score_)
     if not baseline.platt:
         return search.best_estimator_, metrics
     platt = CalibratedClassifierCV(clone(search.best_estimator_), method="sigmoid", cv=parts, ensemble=False)
     return platt.fit(table, labels), metrics
+
+
+def _auc(model: Any, table: Table, labels: NDArray[np.integer[Any]]) -> float:
+    margins = getattr(model, "decision_function", None) or model.predict_proba
+    scores = np.asarray(margins(table))
+    return mean_auc(labels, np.column_stack([-scores, scores]) if scores.ndim == 1 else scores)
 
 
 def patient_groups(frame: pd.DataFrame) -> NDArray[np.intp]:

@@ -1,4 +1,4 @@
-"""What can be told without looking at the anatomy: facts of the request, the frame, a thumbnail.
+"""What can be told without looking at the anatomy: facts of the request, place, frame, a thumbnail.
 
 A network is credited with what it adds over these. They need no disease to be seen: sicker
 patients are imaged at the bedside, by other machines, at other ages (Zech et al., "Variable
@@ -49,6 +49,29 @@ def metadata_table(frame: pd.DataFrame) -> pd.DataFrame:
         for name in known
     }
     return pd.DataFrame(columns, index=frame.index)
+
+
+def slice_position_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """How far each slice lies from the middle of its series, as far as its place is known.
+
+    Lesions lie where the organ is large, so that slices of the middle are positive more often: of a
+    series with a lesion somewhere the place of a slice tells much, before one looks at it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Cohort, one row an image.
+
+    Returns
+    -------
+    DataFrame
+        ``distance_from_middle``, ``|slice_fraction - 0.5|`` in [0, 0.5], NaN where the place is not
+        known; no column if it is known of no image.
+    """
+    if "slice_fraction" not in frame or frame["slice_fraction"].isna().all():
+        return pd.DataFrame(index=frame.index)
+    place = frame["slice_fraction"].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return pd.DataFrame({"distance_from_middle": np.abs(place - 0.5)}, index=frame.index)
 
 
 def border_features(images: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ Images of one patient share label, anatomy and half of the variance of ``e``.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -114,6 +115,7 @@ class PhantomSpec:
             raise unknown_name("phantom modality", self.modality, TASKS)
         object.__setattr__(self, "task", self.task or TASKS[self.modality])
         for name, fits, allowed in (
+            ("task", re.fullmatch("[a-z][a-z0-9_]*", self.task), "lower-case letters, digits and _"),
             ("n_patients", self.n_patients >= 1, "at least 1"),
             ("images_per_patient", self.images_per_patient >= 1, "at least 1"),
             ("size", self.size >= 32, "at least 32 pixels"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _MODELS = {
     "metadata": "Age, sex and view only",
+    "slice_position": "Slice position only",
     "border": "Border and brightness",
     "thumbnail32": "32×32 thumbnail",
     "handcrafted_logistic": "Handcrafted features, logistic regression",
@@ -18,7 +19,7 @@ _MODELS = {
     "mobilenet_finetuned": "MobileNet, fine-tuned",
 }
 
-SHORTCUTS = ("metadata", "border", "thumbnail32")
+SHORTCUTS = ("metadata", "slice_position", "border", "thumbnail32")
 TRADITIONAL = ("handcrafted_logistic", "handcrafted_svm", "handcrafted_forest")
 
 

@@ -285,7 +285,8 @@ def _deal(
     for depth in range(max(name.count("/") for name in strata) + 1, -1, -1):
         level = rows["stratum"].str.split("/").str[:depth].str.join("/")
         of_unit = units["stratum"].str.split("/").str[:depth].str.join("/")
-        images = np.bincount(blocks, weights=(level == of_unit.to_numpy()[blocks]).to_numpy(dtype=float))
+        own = np.asarray(level, dtype=str) == np.asarray(of_unit, dtype=str)[blocks]
+        images = np.bincount(blocks[own], minlength=len(units)).astype(float)
         names, stratum = np.unique(of_unit.to_numpy(str), return_inverse=True)
         # every stratum begins elsewhere: else small ones would never reach the interval of a small part
         begin = np.array([_hashed(f"{seed}:{name}") for name in names])[stratum] if depth else 0.0

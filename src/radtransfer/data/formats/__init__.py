@@ -7,6 +7,7 @@ grey levels. The options are those of the manifest entry; layouts that leave not
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from radtransfer.data.cohort import Cohort
     from radtransfer.data.images import Grey
+    from radtransfer.data.manifest import Dataset
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -62,3 +64,22 @@ def load_format(name: str) -> Format:
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     return cast("Format", import_module(f"{__name__}.{name}"))
+
+
+def read_cohort(entry: Dataset, root: Path) -> Cohort:
+    """Cohort of a manifest entry's files.
+
+    Parameters
+    ----------
+    entry : Dataset
+        Says layout and options, and gives the cohort its dataset and modality.
+    root : Path
+        Folder of verified files.
+
+    Returns
+    -------
+    Cohort
+    """
+    cohort = load_format(entry.format).read_cohort(root, entry.options)
+    frame = cohort.frame.assign(dataset=entry.id, modality=entry.modality)
+    return replace(cohort, dataset=entry.id, frame=frame)

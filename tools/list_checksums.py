@@ -24,7 +24,6 @@ SUMS = "SHA256SUMS"
 
 def main() -> None:
     """List the files of a folder."""
-    """List the files of a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("name")

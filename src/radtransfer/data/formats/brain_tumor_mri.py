@@ -100,6 +100,7 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
         root,
         tuple(CLASSES),
         CLASSES,
+        modality="mri",
     )
 
 

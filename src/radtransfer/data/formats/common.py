@@ -84,16 +84,18 @@ def cohort(
     root: Path,
     tasks: tuple[str, ...],
     classes: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    modality: str = "unknown",
 ) -> Cohort:
     """Cohort of a frame; columns that a layout knows nothing of are null.
 
-    Dataset and modality are the manifest's to say, see :func:`radtransfer.data.formats.read_cohort`; until
-    then they are the folder's name and ``unknown``.
+    Which dataset it is, and of which modality where the layout allows several, is the manifest's to say, see
+    :func:`radtransfer.data.formats.read_cohort`; until then the folder's name stands for the dataset.
     """
     nothing: dict[str, Any] = {
         name: pd.Series(pd.NA, index=frame.index, dtype=kind)
         for name, kind in (("age_years", "Float64"), ("sex", "str"), ("view", "str"), ("site", "str"))
         if name not in frame
     }
-    frame = frame.assign(dataset=root.name, modality="unknown", **nothing)
+    frame = frame.assign(dataset=root.name, modality=modality, **nothing)
     return Cohort(frame.sort_values("image_id"), root.name, tasks, classes or {})

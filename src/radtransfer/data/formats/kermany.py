@@ -98,6 +98,7 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
         ),
         root,
         ("bacterial", "pneumonia"),
+        modality="xray",
     )
 
 

@@ -87,7 +87,9 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
         exclusion_haemorrhage=pd.Series(FAR, index=frame.index, dtype="str").where(distance > NEAR),
     )
     there = frame["path"].map(lambda path: (root / path).is_file())
-    return common.cohort(frame[there].drop(columns="label"), root, ("haemorrhage", "haemorrhage_all"))
+    return common.cohort(
+        frame[there].drop(columns="label"), root, ("haemorrhage", "haemorrhage_all"), modality="ct"
+    )
 
 
 def read_image(root: Path, row: Mapping[str, Any]) -> Grey:

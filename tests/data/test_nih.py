@@ -66,6 +66,12 @@ def test_adults_are_kept(curated: CuratedDataset) -> None:
     assert curated.images.shape == (897, 256, 256)
 
 
+def test_no_image_breaks_a_rule_of_quality(curated: CuratedDataset) -> None:
+    assert curated.excluded.empty
+    assert curated.excluded_thumbnails.shape == (0, 64, 64)
+    assert curated.cohort.frame["quality_warning"].isna().all()
+
+
 def test_twelve_originals_give_the_pixels_of_the_copies(mirror: Path) -> None:
     root = fetch("chestxray14_sample")
     originals = chestxray14.read_cohort(root)

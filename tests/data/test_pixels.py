@@ -52,14 +52,59 @@ def test_aspect_is_kept_and_the_centre_cut() -> None:
         resize_shortest(noise(10, 10), 11)
 
 
-def test_rules_of_quality() -> None:
-    ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
-    assert quality.defect(ramp, 256) == ""
-    assert quality.defect(ramp, 257) == quality.too_small(257)
-    assert quality.defect(np.full((9, 9), 80, np.uint8), 9) == quality.BLANK
-    clipped = np.zeros((100, 100), np.uint8)
-    clipped[:50] = 255
-    assert quality.defect(clipped, 100) == quality.CLIPPED
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+
+
+def with_part(value: int, share: float, *, ground: int) -> np.ndarray:
+    """Image of 100 x 100 pixels, a share of which has another value."""
+    image = np.full(10_000, ground, np.uint8)
+    image[: round(share * 10_000)] = value
+    return image.reshape(100, 100)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (RAMP, ""),
+        (np.full((256, 256), 80, np.uint8), quality.BLANK),
+        (80 + RAMP // 8, quality.BLANK),  # range of 31
+        (80 + RAMP // 7, ""),  # 36
+        (with_part(200, 0.019, ground=quality.DARK), quality.EMPTY),
+        (with_part(200, 0.021, ground=quality.DARK), ""),
+        (with_part(128, 0.049, ground=255), quality.CLIPPED),
+        (with_part(128, 0.051, ground=255), ""),
+        (RAMP[:63], quality.STRIP),
+        (RAMP[:64], ""),
+        (RAMP.T[:, :63], quality.STRIP),
+        (RAMP[:31], quality.too_small(32)),
+    ],
+)
+def test_rules_of_quality(image: np.ndarray, reason: str) -> None:
+    assert quality.defect(image, 32, modality="xray") == reason
+
+
+def test_a_ct_window_clips_on_purpose() -> None:
+    image = with_part(128, 0.03, ground=255)
+    assert quality.defect(image, 32, modality="mri") == quality.CLIPPED
+    assert quality.defect(image, 32, modality="ct") == ""
+    assert quality.warning(image, modality="ct") == quality.CLIPPED
+    assert quality.warning(RAMP, modality="ct") == ""
+
+
+def test_warnings_are_all_told() -> None:
+    chest = generate(PhantomSpec(n_patients=1, images_per_patient=1, seed=5)).images[0]
+    assert quality.warning(chest, modality="xray") == ""
+    assert quality.warning(255 - chest, modality="xray") == quality.INVERTED
+    assert quality.warning(255 - chest, modality="mri") == ""
+    assert quality.warning(255 - chest[:63], modality="xray") == f"{quality.MOSTLY_CUT}; {quality.INVERTED}"
+
+
+def test_polarity_of_an_image_and_its_negative_are_opposite() -> None:
+    images = generate(PhantomSpec(n_patients=50, seed=6)).images
+    upright = np.array([quality.polarity(image) for image in images])
+    negative = np.array([quality.polarity(255 - image) for image in images])
+    assert upright.min() > 0.5
+    np.testing.assert_allclose(negative, -upright, atol=0.01)  # the reduction rounds to whole grey values
 
 
 def test_connected_components_by_hand() -> None:

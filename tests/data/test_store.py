@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from radtransfer.data import decoding, quality, store
 from radtransfer.data import fetch as fetching
-from radtransfer.data import store
 from radtransfer.data.images import DecodeError, decode
 from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.store import CuratedDataset, curate
@@ -69,7 +70,7 @@ def test_duplicates_share_a_group_and_a_part(work: Path) -> None:
 
 def test_the_second_call_reads_what_the_first_wrote(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make()
-    monkeypatch.setattr(store, "_decode_all", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(store, "decode_all", lambda *_: pytest.fail("decoded again"))
     assert make().folder == first.folder
 
 
@@ -80,7 +81,114 @@ def test_the_digest_is_of_the_contents(work: Path) -> None:
     assert make(age_max=60).digest != first.digest
 
 
-@pytest.mark.parametrize("name", ["images.npy", "cohort.parquet", "assignment.parquet", "curation.json"])
+SMALL = PhantomSpec(n_patients=30, size=32, images_per_patient=1, seed=4)
+
+
+def digest_with(monkeypatch: pytest.MonkeyPatch, work: Path, **columns: Any) -> str:
+    """Digest of a small dataset whose layout tells other values for some columns."""
+    from radtransfer.data.formats import phantom
+
+    def read_cohort(root: Path, options: Any) -> Any:
+        whole = original(root, options)
+        return whole.assign(**{name: change(whole.frame) for name, change in columns.items()})
+
+    original = phantom.read_cohort
+    with monkeypatch.context() as patch:
+        patch.setattr(phantom, "read_cohort", read_cohort)
+        shutil.rmtree(work / "curated", ignore_errors=True)
+        return make(phantom=SMALL, image_size=32, n_folds=2).digest
+
+
+def test_whatever_a_model_may_use_is_in_the_digest_and_nothing_else(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(column: str, value: Any) -> dict[str, Any]:
+        return {
+            column: lambda frame: frame.get(column, pd.Series(index=frame.index)).mask(
+                frame.index == 3, value
+            )
+        }
+
+    as_is = digest_with(monkeypatch, work)
+    for column, value in {
+        "age_years": 61.0,
+        "sex": None,
+        "view": "lateral",
+        "site": "elsewhere",
+        "patient_id": "another",
+        "slice_fraction": 0.25,
+    }.items():
+        assert digest_with(monkeypatch, work, **other(column, value)) != as_is, column
+    # other sources have other files for the same images
+    for column, value in {"file_bytes": 17, "remark": "none", "slice_fraction": None}.items():
+        assert digest_with(monkeypatch, work, **other(column, value)) == as_is, column
+
+
+def test_what_the_raw_files_were_is_recorded(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make(phantom=SMALL, image_size=24, n_folds=2)
+    raw = next((work / "raw").glob("phantom_xray-*"))
+    frame = dataset.cohort.frame
+    assert frame["file_bytes"].tolist() == [(raw / path).stat().st_size for path in frame["path"]]
+    assert set(frame["height"]) == set(frame["width"]) == {32}
+    assert frame["quality_warning"].isna().all()
+    # what the layout knows better is left alone; a file of many images tells nothing of one
+    known = {"file_bytes": lambda frame: pd.array([7, None] * (len(frame) // 2), dtype="Int64")}
+    digest_with(monkeypatch, work, **known, frame=lambda frame: pd.array(range(len(frame)), dtype="Int64"))
+    (folder,) = (work / "curated").glob("phantom_xray-*")
+    cohort = CuratedDataset.open(folder).cohort.frame
+    assert set(cohort["file_bytes"].dropna()) == {7}
+    assert cohort["file_bytes"].isna().any()
+
+
+def test_excluded_images_are_kept_for_inspection(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from radtransfer.data.formats import phantom
+
+    black = np.zeros((32, 32), np.uint8)
+    bar = black.copy()
+    bar[:, 12:20] = 250
+
+    def read_image(root: Path, row: Any) -> Any:
+        if row["patient_id"] == "00003":
+            return black
+        if row["patient_id"] == "00004":
+            raise DecodeError("damaged")
+        if row["patient_id"] == "00005":
+            return 255 - decode(root / row["path"])
+        return np.pad(decode(root / row["path"]), ((0, 120), (0, 0))) if row["patient_id"] == "00006" else bar
+
+    monkeypatch.setattr(phantom, "read_image", read_image)
+    monkeypatch.setattr(quality, "MAX_CLIPPED", 1.0)
+    monkeypatch.setattr(store, "near_pairs", lambda images: np.empty((0, 2), np.intp))
+    dataset = make(phantom=SMALL, image_size=32, n_folds=2, age_min=0, age_max=120)
+    excluded = dataset.excluded.set_index("patient_id")
+    assert excluded["reason"].to_dict() == {
+        "00003": quality.EMPTY,
+        "00004": decoding.DOES_NOT_DECODE,
+        "00006": quality.STRIP,
+    }
+    assert dataset.flow.final.n_images == len(dataset.images) == dataset.flow.start.n_images - 3
+    assert not dataset.excluded_thumbnails[:2].any()
+    strip = dataset.excluded_thumbnails[2]
+    assert strip.shape == (64, 64)
+    assert strip[:10].any()  # the whole height is shown
+    assert not strip[:, :26].any()  # between black borders
+    assert excluded.loc["00006", ["height", "width"]].tolist() == [152, 32]
+    assert excluded.loc["00004", "height"] is pd.NA
+    warned = dataset.cohort.frame.set_index("patient_id")["quality_warning"].dropna()
+    assert warned.to_dict() == {"00005": quality.INVERTED}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "images.npy",
+        "cohort.parquet",
+        "assignment.parquet",
+        "curation.json",
+        "excluded.npy",
+        "excluded.parquet",
+    ],
+)
 def test_an_altered_file_is_refused(work: Path, name: str) -> None:
     folder = make().folder
     with (folder / name).open("r+b") as stream:
@@ -108,9 +216,9 @@ def test_too_large_an_image_size_is_said_to_be_so(work: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from radtransfer.data import store
+from radtransfer.data import decoding, store
 from radtransfer.data.phantoms import PhantomSpec
-store.CHUNK = 64
+decoding.CHUNK = 64
 def slowly(what, done, total):
     print(done, flush=True)
     import time; time.sleep(60 if done >= 128 and sys.argv[1] == "stop" else 0)
@@ -138,9 +246,9 @@ def test_killed_in_the_middle_it_resumes_and_ends_the_same(
     assert broken.wait(30) == -signal.SIGKILL
     curated = tmp_path / "broken" / "curated"
     assert not [path for path in curated.iterdir() if (path / "curation.json").is_file()]
-    first_chunk = next(curated.glob("*.chunks/00000000.npy"))
+    first_chunk = next(curated.glob("*.chunks/00000000.npz"))
     written = first_chunk.stat().st_mtime_ns
-    keep = tmp_path / "first.npy"
+    keep = tmp_path / "first.npz"
     os.link(first_chunk, keep)  # outlives the clearing up
 
     again = run(tmp_path / "broken", "go")
@@ -170,7 +278,7 @@ def test_an_image_that_does_not_decode_is_counted(work: Path, monkeypatch: pytes
     monkeypatch.setattr(phantom, "read_image", read_image)
     shutil.rmtree(whole.folder)
     dataset = make(seed=5)
-    (step,) = (step for step in dataset.flow.steps if step.reason == store.DOES_NOT_DECODE)
+    (step,) = (step for step in dataset.flow.steps if step.reason == decoding.DOES_NOT_DECODE)
     assert n > 0
     assert (step.n_images, step.n_patients) == (n, 1)
     assert "00007" not in set(dataset.cohort.frame["patient_id"])

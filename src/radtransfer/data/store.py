@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,32 +21,41 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from radtransfer import paths
-from radtransfer.atomic import atomic_file, atomic_folder, write_json, write_text
+from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.data.cohort import Cohort, Flow, exclude, select
+from radtransfer.data.decoding import DOES_NOT_DECODE, RECORDED, THUMBNAIL, decode_all, read_part, reader
 from radtransfer.data.duplicates import join_groups, near_pairs
 from radtransfer.data.fetch import fetch
 from radtransfer.data.formats import load_format
-from radtransfer.data.images import DecodeError, standardise
 from radtransfer.data.manifest import load_manifest
-from radtransfer.data.quality import defect
 from radtransfer.data.splits import Folds, Split, make_folds, make_split
 from radtransfer.errors import DataError, InputError
 from radtransfer.hashing import sha256_file, sha256_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from radtransfer.data.fetch import Progress
-    from radtransfer.data.formats import Format
     from radtransfer.data.phantoms import PhantomSpec
 
-RECIPE: Final = 2
+RECIPE: Final = 3
 """Raised when a change of the code changes curated datasets."""
 
-CHUNK: Final = 256
-"""Images decoded between two points from which curation resumes."""
+IDENTITY: Final = (
+    "image_id",
+    "patient_id",
+    "group_id",
+    "age_years",
+    "sex",
+    "view",
+    "site",
+    "slice_fraction",
+)
+"""Columns of the cohort that are part of the dataset's digest, beside the task's label.
 
-DOES_NOT_DECODE: Final = "does not decode"
+What the raw files are called and how large they are is not: two sources may give the same images.
+"""
+
 CHECKSUMS: Final = "SHA256SUMS"
 
 
@@ -58,7 +66,8 @@ class CuratedDataset:
     Attributes
     ----------
     folder : Path
-        Holds ``images.npy``, ``cohort.parquet``, ``assignment.parquet`` and ``curation.json``.
+        Holds ``images.npy``, ``cohort.parquet``, ``assignment.parquet``, ``excluded.npy``,
+        ``excluded.parquet`` and ``curation.json``.
     info : dict
         Content of ``curation.json``: task, parameters, flow, digest.
     """
@@ -100,6 +109,17 @@ class CuratedDataset:
         return Cohort(frame, self.info["dataset"], tuple(self.info["tasks"]), classes)
 
     @cached_property
+    def excluded(self) -> pd.DataFrame:
+        """Selected images that are left out for their quality; columns of the cohort and ``reason``."""
+        return pd.read_parquet(self.folder / "excluded.parquet")
+
+    @cached_property
+    def excluded_thumbnails(self) -> NDArray[np.uint8]:
+        """Thumbnails of :attr:`excluded`, row by row, shape (n, 64, 64); black if it does not decode."""
+        thumbnails: NDArray[np.uint8] = np.load(self.folder / "excluded.npy", allow_pickle=False)
+        return thumbnails
+
+    @cached_property
     def _assignment(self) -> pd.DataFrame:
         return pd.read_parquet(self.folder / "assignment.parquet")
 
@@ -120,7 +140,7 @@ class CuratedDataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of pixels, identifiers, labels, ages, sexes and views: what a run's result depends on."""
+        """SHA-256 of pixels, label and :data:`IDENTITY`: all that a run's result may depend on."""
         return str(self.info["digest"])
 
     @cached_property
@@ -225,9 +245,8 @@ def curate(
                 # nothing else in the folder was verified
                 cohort = cohort.keep(cohort.frame["path"].isin(listed))
             cohort, flow = select(cohort, task=task, age_min=age_min, age_max=age_max)
-            faults = _decode_all(layout, root, cohort, image_size, chunks, progress)
-            cohort, flow_of_quality, kept = _leave_out(cohort, faults)
-            _store(target, cohort, flow.then(flow_of_quality), chunks, kept, parameters)
+            files = decode_all(reader(layout, root, image_size), cohort.frame, image_size, chunks, progress)
+            _store(target, cohort, flow, files, parameters)
         shutil.rmtree(chunks, ignore_errors=True)  # also those of a process killed after it had stored
     return CuratedDataset.open(target)
 
@@ -250,69 +269,49 @@ def _raw_folder(dataset_id: str, phantom: PhantomSpec | None, progress: Progress
     return root
 
 
-def _decode_all(
-    layout: Format, root: Path, cohort: Cohort, size: int, chunks: Path, progress: Progress | None
-) -> list[str]:
-    """Decode every image into chunk files; the fault of each image, empty if it has none."""
-    rows: list[dict[str, Any]] = cohort.frame.to_dict("records")  # type: ignore[assignment]
-
-    def read(row: Mapping[str, Any]) -> tuple[NDArray[np.uint8] | None, str]:
-        try:
-            image = layout.read_image(root, row)
-        except DecodeError:
-            return None, DOES_NOT_DECODE
-        fault = defect(image, size)
-        return (None if fault else standardise(image, size)), fault
-
-    faults: list[str] = []
-    # Pillow releases the interpreter's lock while it decodes and resizes
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            told = chunks / f"{start:08d}.json"
-            if not told.is_file():
-                read_part = list(pool.map(read, part))
-                pixels = np.zeros((len(part), size, size), dtype=np.uint8)
-                for position, (image, _) in enumerate(read_part):
-                    if image is not None:
-                        pixels[position] = image
-                with atomic_file(chunks / f"{start:08d}.npy") as partial:
-                    np.save(partial, pixels, allow_pickle=False)
-                write_json(told, [fault for _, fault in read_part])
-            faults += json.loads(told.read_text(encoding="utf-8"))
-            if progress:
-                progress("decode images", min(start + CHUNK, len(rows)), len(rows))
-    return faults
+def _facts(files: Sequence[Path]) -> pd.DataFrame:
+    """What chunks say of their images, in the order of the cohort: fault, warning and raw size."""
+    raw = np.concatenate([read_part(path, "raw") for path in files])
+    facts = pd.DataFrame(raw, columns=list(RECORDED), dtype="Int64").mask(raw == 0)
+    for name in ("faults", "warnings"):
+        facts[name] = np.concatenate([read_part(path, name) for path in files])
+    return facts
 
 
-def _leave_out(cohort: Cohort, faults: Sequence[str]) -> tuple[Cohort, Flow, NDArray[np.intp]]:
-    """Exclude faulty images by reason; also which rows of the decoded images are left."""
-    fault = np.asarray(faults, dtype=object)
-    reasons = sorted({DOES_NOT_DECODE, *faults} - {""})
-    kept, flow = exclude(cohort, [(reason, fault == reason) for reason in reasons])
-    return kept, flow, np.flatnonzero(fault == "")
+def _record(frame: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """Add raw sizes, unless the layout knows better, and warnings to the cohort's columns."""
+    columns: dict[str, Any] = {
+        name: frame[name].fillna(facts[name]) if name in frame else facts[name] for name in RECORDED
+    }
+    columns["quality_warning"] = facts["warnings"].astype("str").replace("", None)
+    return frame.assign(**columns)
 
 
 def _store(
-    target: Path,
-    cohort: Cohort,
-    flow: Flow,
-    chunks: Path,
-    kept: NDArray[np.intp],
-    parameters: Mapping[str, Any],
+    target: Path, cohort: Cohort, flow: Flow, files: Sequence[Path], parameters: Mapping[str, Any]
 ) -> None:
     task, size = parameters["task"], parameters["image_size"]
+    facts = _facts(files)
+    fault = facts["faults"]
+    everybody = _record(cohort.frame, facts)
+    cohort, flow_of_quality = exclude(
+        cohort, [(reason, fault == reason) for reason in sorted({DOES_NOT_DECODE, *fault} - {""})]
+    )
+    cohort = replace(cohort, frame=everybody[fault == ""])
     with atomic_folder(target) as folder:
-        images = np.lib.format.open_memmap(
-            folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(kept), size, size)
+        excluded = everybody[fault != ""].assign(reason=fault[fault != ""])
+        excluded.drop(columns="quality_warning").to_parquet(folder / "excluded.parquet", index=False)
+        _write_array(
+            folder / "excluded.npy",
+            (len(excluded), THUMBNAIL, THUMBNAIL),
+            (read_part(path, "thumbnails") for path in files),
         )
-        pixels = hashlib.sha256()
-        for start in np.unique(kept // CHUNK) * CHUNK:
-            rows = np.flatnonzero(kept // CHUNK == start // CHUNK)
-            chunk = np.load(chunks / f"{start:08d}.npy", allow_pickle=False)[kept[rows] - start]
-            images[rows] = chunk
-            pixels.update(chunk.tobytes())
-        images.flush()
+        pixels = _write_array(
+            folder / "images.npy",
+            (cohort.n_images, size, size),
+            (read_part(path, "pixels") for path in files),
+        )
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         cohort = cohort.assign(
             group_id=join_groups(
                 cohort.frame["image_id"].tolist(), cohort.frame["group_id"].tolist(), near_pairs(images)
@@ -331,9 +330,6 @@ def _store(
         ).astype({"fold": "Int64"})
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
         assignment.to_parquet(folder / "assignment.parquet", index=False)
-        identity = cohort.frame[["image_id", "patient_id", "group_id", "age_years", "sex", "view"]].assign(
-            label=cohort.labels(task)
-        )
         write_json(
             folder / "curation.json",
             {
@@ -342,10 +338,35 @@ def _store(
                 "tasks": list(cohort.tasks),
                 "classes": {task: list(names) for task, names in cohort.classes.items()},
                 "parameters": dict(parameters),
-                "flow": flow.to_dict(),
+                "flow": flow.then(flow_of_quality).to_dict(),
                 "images_with_duplicates": int(cohort.frame["group_id"].duplicated(keep=False).sum()),
-                "digest": sha256_json([pixels.hexdigest(), json.loads(identity.to_json(orient="values"))]),
+                "digest": sha256_json([pixels, *_identity(cohort, task)]),
             },
         )
         names = sorted(path.name for path in folder.iterdir())
         write_text(folder / CHECKSUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))
+
+
+def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:
+    """Everything but pixels that a model or baseline may use: names of columns, and rows.
+
+    Columns of which nothing is known are left out: a layout may add them without changing a dataset.
+    """
+    frame = cohort.frame
+    columns = [name for name in IDENTITY if name in frame and frame[name].notna().any()]
+    rows = frame[columns].assign(label=cohort.labels(task)).to_json(orient="values")
+    return columns, json.loads(rows)
+
+
+def _write_array(target: Path, shape: tuple[int, ...], parts: Iterable[NDArray[np.uint8]]) -> str:
+    """Write a ``.npy`` file part by part; SHA-256 of the values.
+
+    Not through a memory map: there a full disk is no error but the end of the process.
+    """
+    digest = hashlib.sha256()
+    with target.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for part in parts:
+            digest.update(part.data)
+            stream.write(part.data)
+    return digest.hexdigest()

@@ -5,8 +5,9 @@ would also hit sound images of a real collection does not exclude: it writes a w
 
 Measured on 1,000 radiographs of the NIH, 5,856 of Kermany et al., 7,019 MRI slices and 3,511 CT slices
 of PHE-SICH: no radiograph and no MRI slice breaks a rule that excludes (flattest range 79 of 255, most
-black or white pixels 72 %), and none of them gets a warning. In PHE-SICH 66 slices are empty, of the 72 of
-which less than 2 % is not black in the originals; the other 6 get a warning. None is within three slices of a lesion.
+black or white pixels 72 %), and none of them gets a warning. In PHE-SICH 66 slices are empty, of the
+72 of which less than 2 % is not black in the originals; the other 6 get a warning. None of them is
+within three slices of a lesion.
 """
 
 from __future__ import annotations

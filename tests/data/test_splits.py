@@ -168,6 +168,19 @@ def test_small_strata_reach_the_smallest_part() -> None:
     assert len(held_out) == 36
 
 
+def test_validation_comes_from_all_other_folds_and_differs_between_them() -> None:
+    toy = cohort([f"p{i:05d}" for i in range(1000)], [i % 2 for i in range(1000)])
+    folds = make_folds(toy, task="pneumonia", n_folds=5, seed=1)
+    fold_of = folds.table.set_index("image_id")["fold"]
+    chosen = [set(folds.split(f, validation_fraction=0.1, seed=1).ids("validation")) for f in range(5)]
+    for fold, images in enumerate(chosen):
+        shares = fold_of[list(images)].value_counts(normalize=True)
+        assert set(shares.index) == set(range(5)) - {fold}
+        assert shares.between(0.1, 0.4).all(), shares  # .25 each, standard deviation .04
+    for one, other in pairwise(chosen):
+        assert len(one & other) < 30  # 7.5 to 10 if independent, 75 and more in the order of the folds
+
+
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.4, 0.2), (1.1, -0.1, 0.0)])
 def test_shares_must_be_shares(fractions: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="three shares"):

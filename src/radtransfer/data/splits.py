@@ -172,7 +172,8 @@ class Folds:
             rest["stratum"].to_numpy(str),
             rest["patient_id"].to_numpy(str),
             (1 - share, share),
-            seed=seed,
+            # another order than that of the folds, or validation would come from one of them
+            seed=f"{seed}:validation:{fold}",
         )
         part = pd.Series("test", index=self.table.index)
         part.loc[rest.index] = np.array(PARTS)[dealt]
@@ -267,7 +268,7 @@ def _deal(
     patients: NDArray[np.str_],
     fractions: Sequence[float],
     *,
-    seed: int,
+    seed: int | str,
 ) -> NDArray[np.intp]:
     """Part number of each row; whole blocks, shares kept within strata as well as blocks allow.
 

@@ -105,5 +105,6 @@ def test_a_task_of_three_classes() -> None:
     assert table1(toy, task="tumour").loc["images"].to_dict() == dict.fromkeys(names, "1") | {"all": "3"}
     with pytest.raises(InputError, match="label 2 of tumour is none of 0 to 1"):
         Cohort(frame, "toy", ("tumour",))
-    with pytest.raises(InputError, match="three or more"):
-        Cohort(frame, "toy", ("tumour",), {"tumour": ("a", "b")})
+    for wrong in (("a",), ("a", "b", "a")):
+        with pytest.raises(InputError, match="two or more different classes"):
+            Cohort(frame, "toy", ("tumour",), {"tumour": wrong})

@@ -74,8 +74,8 @@ class Cohort:
     tasks : tuple of str
         Tasks ``t`` with a column ``label_t``.
     classes : mapping of str to tuple of str
-        For tasks with more than two classes their names, in the order of the label's values 0, 1, ... A task
-        that is not named here is binary.
+        Names of a task's classes in the order of the label's values 0, 1, ... A task that is not named here
+        has the classes ``no <task>`` and ``<task>``.
 
     Raises
     ------
@@ -92,10 +92,10 @@ class Cohort:
         for task, names in self.classes.items():
             if task not in self.tasks:
                 raise unknown_name("task", task, self.tasks)
-            if len(names) < 3 or len(set(names)) < len(names):
+            if len(names) < 2 or len(set(names)) < len(names):
                 raise InputError(
                     f"cohort {self.dataset}: classes of {task} are {', '.join(names)}",
-                    hint="name three or more different classes; binary tasks need none",
+                    hint="name two or more different classes",
                 )
         for task in self.tasks:
             if LABEL + task not in self.frame:

@@ -99,6 +99,7 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
         root,
         ("bacterial", "pneumonia"),
         modality="xray",
+        classes={"bacterial": ("viral", "bacterial"), "pneumonia": ("normal", "pneumonia")},
     )
 
 

@@ -1,30 +1,80 @@
 """NIH ChestX-ray14 in its official layout.
 
-``Data_Entry_2017_v2020.csv`` (gzipped or not) beside ``images_001`` to ``images_012``, each with a folder
-``images`` of 1024 x 1024 PNG files, most of one channel, some RGBA.
+Files that are read:
+
+- ``Data_Entry_2017_v2020.csv`` (or ``Data_Entry_2017.csv``, where ages are ``058Y``): 112,120 rows, one per
+image; - ``images_001`` to ``images_012``, each with a folder ``images``, or one folder ``images``: PNG
+files of
+  1024 x 1024 px, most of one channel, some RGBA;
+- ``train_val_list.txt`` and ``test_list.txt``: the official split;
+- ``BBox_List_2017.csv``: 984 boxes on 880 images;
+- ``google2019_nih-chest-xray-labels.csv``, or ``four_findings_expert_labels/validation_labels.csv`` and
+  ``test_labels.csv`` beside it: four findings adjudicated by radiologists (Majkowska et al., Radiology
+  2020;294:421).
+
+Only the first and the images must be there. Every table may be gzipped. The NIH's labels were mined from
+reports; a finding that is not in an image's list was not mentioned.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pandas as pd
 
-from radtransfer.data.cohort import Cohort
+from radtransfer.data.boxes import SIDES, attach_boxes
+from radtransfer.data.cohort import LABEL, Cohort
+from radtransfer.data.delimited import read_delimited
+from radtransfer.data.demographics import ages, sexes
 from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.images import decode
 from radtransfer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from radtransfer.data.images import Grey
 
-TABLE = "Data_Entry_2017_v2020.csv"
-NO_FINDING = "No Finding"
-OLDEST_YEARS = 120
-"""Ages above are typing errors of the collection (one patient is 411) and count as unknown."""
+TABLE: Final = "Data_Entry_2017_v2020.csv"
+OLDER_TABLE: Final = "Data_Entry_2017.csv"
+BOXES: Final = "BBox_List_2017.csv"
+SPLIT_LISTS: Final = {"train_val_list.txt": "train", "test_list.txt": "test"}
+ADJUDICATED: Final = (
+    "google2019_nih-chest-xray-labels.csv",
+    "four_findings_expert_labels/validation_labels.csv",
+    "four_findings_expert_labels/test_labels.csv",
+)
+
+FINDINGS: Final = (
+    "Pneumonia",
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumothorax",
+)
+NO_FINDING: Final = "No Finding"
+ADJUDICATED_FINDINGS: Final = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
+
+_COLUMNS: Final = (
+    "Image Index",
+    "Finding Labels",
+    "Follow-up #",
+    "Patient ID",
+    "Patient Age",
+    "Patient Gender",
+    "View Position",
+)
+_ADJUDICATED_SETS: Final = {"val": "validation", "validation": "validation", "test": "test"}
 
 
 def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
@@ -34,19 +84,39 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     ----------
     root : Path
         Folder in the official layout; it need not hold all images.
+    options : mapping
+        None are known.
 
     Returns
     -------
     Cohort
-        Task pneumonia: label list contains Pneumonia (1) or is No Finding (0); others are unknown.
+        For each of the fourteen findings two tasks: ``<finding>``, the finding (1) against No Finding (0)
+        with all other images unknown, and ``<finding>_v_rest``, the finding (1) against every other image
+        (0). For each of the four adjudicated findings a task ``adjudicated_<finding>``, unknown where no
+        radiologist read the image. Columns beyond the standard ones: ``findings``, the NIH's list;
+        ``follow_up``; ``boxes`` (see :mod:`radtransfer.data.boxes`); ``adjudicated_set``, validation or
+        test. ``frame.attrs["rows_without_file"]`` counts the rows of the table whose image is not there.
 
     Raises
     ------
     DataError
-        If the table is missing or lacks an image that is there.
+        If the table is missing, damaged, or lacks an image that is there.
     """
-    files = {path.name: path.relative_to(root).as_posix() for path in root.glob("images_*/images/*.png")}
-    return cohort_of(read_table(root), files, dataset="chestxray14")
+    table = read_table(root)
+    files = _image_files(root)
+    cohort = cohort_of(table, files, dataset="chestxray14")
+    frame = cohort.frame.assign(**_finding_labels(cohort.frame["findings"]))
+    tasks = [name.removeprefix(LABEL) for name in map(str, frame.columns) if name.startswith(LABEL)]
+    if any((root / name).is_file() for name in SPLIT_LISTS):
+        frame["official_split"] = frame["image_id"].map(_official_split(root)).astype("str")
+    if (boxes := _find(root, BOXES)) is not None:
+        frame = attach_boxes(frame, _read_boxes(boxes))
+    adjudicated = [path for name in ADJUDICATED if (path := _find(root, name)) is not None]
+    if adjudicated:
+        frame = frame.merge(_read_adjudicated(adjudicated), how="left", on="image_id")
+        tasks += [f"adjudicated_{_task(finding)}" for finding in ADJUDICATED_FINDINGS]
+    frame.attrs["rows_without_file"] = len(table) - len(frame)
+    return Cohort(frame, cohort.dataset, tuple(tasks))
 
 
 def read_image(root: Path, row: Mapping[str, Any]) -> Grey:
@@ -55,10 +125,18 @@ def read_image(root: Path, row: Mapping[str, Any]) -> Grey:
 
 
 def read_table(root: Path) -> pd.DataFrame:
-    """NIH's table of all images, columns as upstream."""
-    for path in (root / TABLE, root / f"{TABLE}.gz"):
-        if path.is_file():
-            return pd.read_csv(path, dtype=str)
+    """NIH's table of all images, columns as upstream, all text.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged, lacks a column or lists an image twice.
+    """
+    for name in (TABLE, OLDER_TABLE):
+        if (path := _find(root, name)) is not None:
+            table = read_delimited(path, required=_COLUMNS)
+            _refuse_repeated(table, path)
+            return table
     raise DataError(f"{TABLE} is missing in {root}", hint="radtransfer data fetch brings it")
 
 
@@ -73,16 +151,27 @@ def cohort_of(table: pd.DataFrame, files: dict[str, str], *, dataset: str) -> Co
         Image name to path below the root.
     dataset : str
         Id of the dataset.
+
+    Returns
+    -------
+    Cohort
+        Task pneumonia: label list contains Pneumonia (1) or is No Finding (0); others are unknown.
+
+    Raises
+    ------
+    DataError
+        If the table lacks a column or a file.
     """
+    if missing := [name for name in _COLUMNS if name not in table]:
+        raise DataError(f"{dataset}: NIH's table has no column {missing[0]!r}")
     rows = table.loc[table["Image Index"].isin(files)].sort_values("Image Index")
     unknown = sorted(set(files) - set(rows["Image Index"]))
     if unknown:
         raise DataError(f"{dataset}: {len(unknown)} images are not in NIH's table, first {unknown[0]}")
-    findings = rows["Finding Labels"].str.split("|")
-    positive = findings.map(lambda labels: "Pneumonia" in labels)
-    negative = rows["Finding Labels"] == NO_FINDING
-    # older versions of the table write ages as 058Y
-    age = pd.to_numeric(rows["Patient Age"].str.removesuffix("Y"), errors="coerce")
+    for column in ("Finding Labels", "Patient ID"):
+        if rows[column].isna().any():
+            image = rows.loc[rows[column].isna(), "Image Index"].iloc[0]
+            raise DataError(f"{dataset}: NIH's table has no {column!r} for {image}")
     return Cohort(
         pd.DataFrame(
             {
@@ -92,15 +181,126 @@ def cohort_of(table: pd.DataFrame, files: dict[str, str], *, dataset: str) -> Co
                 "dataset": dataset,
                 "modality": "xray",
                 "path": rows["Image Index"].map(files),
-                "age_years": age.where(age.between(0, OLDEST_YEARS)).astype("Float64"),
-                "sex": rows["Patient Gender"].where(rows["Patient Gender"].isin(["F", "M"])),
+                "age_years": ages(rows["Patient Age"]),
+                "sex": sexes(rows["Patient Gender"]),
                 "view": rows["View Position"],
                 "site": "NIH Clinical Center",
-                "label_pneumonia": positive.astype("Int64").where(positive | negative),
+                "label_pneumonia": _against_no_finding(rows["Finding Labels"], "Pneumonia"),
                 "findings": rows["Finding Labels"],
-                "follow_up": pd.to_numeric(rows["Follow-up #"]).astype("Int64"),
+                "follow_up": pd.to_numeric(rows["Follow-up #"], errors="coerce").astype("Int64"),
             }
         ),
         dataset=dataset,
         tasks=("pneumonia",),
     )
+
+
+def _find(root: Path, name: str) -> Path | None:
+    """A table, gzipped or not."""
+    return next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
+
+
+def _image_files(root: Path) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for pattern in ("images_*/images/*.png", "images/*.png"):
+        for path in sorted(root.glob(pattern)):
+            if path.name in files:
+                raise DataError(
+                    f"{path.name} lies in {root} twice: {files[path.name]} and {path.parent.name}"
+                )
+            files[path.name] = path.relative_to(root).as_posix()
+    if not files:
+        raise DataError(f"{root} has no images", hint="expected images_001/images/*.png or images/*.png")
+    return files
+
+
+def _has(findings: pd.Series[Any], finding: str) -> pd.Series[Any]:
+    # the lists are few among many rows: splitting each distinct one once is what makes this fast
+    having = {text for text in findings.unique() if finding in text.split("|")}
+    return findings.isin(having)
+
+
+def _against_no_finding(findings: pd.Series[Any], finding: str) -> pd.Series[Any]:
+    positive = _has(findings, finding)
+    return positive.astype("Int64").where(positive | (findings == NO_FINDING))
+
+
+def _finding_labels(findings: pd.Series[Any]) -> dict[str, pd.Series[Any]]:
+    labels = {f"{LABEL}{_task(name)}": _against_no_finding(findings, name) for name in FINDINGS}
+    labels |= {f"{LABEL}{_task(name)}_v_rest": _has(findings, name).astype("Int64") for name in FINDINGS}
+    return labels
+
+
+def _task(finding: str) -> str:
+    return finding.lower().replace(" ", "_")
+
+
+def _refuse_repeated(table: pd.DataFrame, path: Path) -> None:
+    repeated = table.loc[table["Image Index"].duplicated(), "Image Index"]
+    if len(repeated):
+        raise DataError(f"{path} lists {repeated.iloc[0]} twice ({len(repeated)} such rows)")
+    if table["Image Index"].isna().any():
+        raise DataError(f"{path} has a row without 'Image Index'")
+
+
+def _official_split(root: Path) -> dict[str, str]:
+    part_of: dict[str, str] = {}
+    for name, part in SPLIT_LISTS.items():
+        path = root / name
+        try:
+            images = path.read_text(encoding="utf-8-sig").split()
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing, but the other list of the official split is there") from None
+        except UnicodeDecodeError:
+            raise DataError(f"{path} is no text file") from None
+        for image in images:
+            if part_of.setdefault(image.removesuffix(".png"), part) != part:
+                raise DataError(f"{image} is in both lists of the official split in {root}")
+    return part_of
+
+
+def _read_boxes(path: Path) -> pd.DataFrame:
+    """Boxes of the NIH; its header has one name for four columns, so columns are taken by place."""
+    names = ["image", "finding", *SIDES]
+    try:
+        table = pd.read_csv(
+            path, names=names, usecols=range(6), header=0, index_col=False, encoding="utf-8-sig"
+        )
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    numbers = table[list(SIDES)].apply(pd.to_numeric, errors="coerce")
+    broken = (
+        numbers.isna().any(axis=1) | (numbers[["width", "height"]] <= 0).any(axis=1) | table["image"].isna()
+    )
+    if broken.any():
+        raise DataError(f"{path}, line {int(broken.idxmax()) + 2}: no box")
+    numbers["image_id"] = table["image"].astype("str").str.removesuffix(".png")
+    # the list of boxes names one finding otherwise than the table
+    numbers["finding"] = table["finding"].replace("Infiltrate", "Infiltration")
+    return cast("pd.DataFrame", numbers)
+
+
+def _read_adjudicated(paths: Iterable[Path]) -> pd.DataFrame:
+    parts = []
+    for path in paths:
+        table = read_delimited(path, required=["Image Index", *ADJUDICATED_FINDINGS])
+        _refuse_repeated(table, path)
+        answers = table[list(ADJUDICATED_FINDINGS)]
+        if not answers.isin(["YES", "NO"]).all(axis=None):
+            raise DataError(f"{path} has an answer other than YES and NO")
+        labels = {
+            f"{LABEL}adjudicated_{_task(finding)}": (answers[finding] == "YES").astype("Int64")
+            for finding in ADJUDICATED_FINDINGS
+        }
+        part = path.name.partition("_")[0] if "Set Id" not in table else table["Set Id"]
+        parts.append(
+            pd.DataFrame({"image_id": table["Image Index"].str.removesuffix(".png"), **labels}).assign(
+                adjudicated_set=pd.Series(part, index=table.index, dtype="str").map(_ADJUDICATED_SETS)
+            )
+        )
+    whole = pd.concat(parts, ignore_index=True)
+    if whole["image_id"].duplicated().any():
+        raise DataError(
+            f"two tables adjudicate {whole.loc[whole['image_id'].duplicated(), 'image_id'].iloc[0]}"
+        )
+    return whole

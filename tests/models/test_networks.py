@@ -10,7 +10,7 @@ import pytest
 from radtransfer.errors import InputError, RunError, WeightsError
 from radtransfer.models import weight_files
 from radtransfer.models.freezing import assert_trainable, prefix, suffix
-from radtransfer.models.heads import build_head
+from radtransfer.models.heads import SCALING, build_head, set_scaling
 from radtransfer.models.registry import BACKBONES, backbone
 
 keras = pytest.importorskip("keras")
@@ -119,9 +119,19 @@ def test_preprocessing_is_what_the_weights_were_trained_with() -> None:
 
 def test_head_is_two_dense_layers_and_softmax() -> None:
     head = build_head(5, units=(4, 3), dropout=0.5)
-    assert [weight.shape for weight in head.get_weights()] == [(5, 4), (4,), (4, 3), (3,), (3, 2), (2,)]
+    assert [weight.shape for weight in head.trainable_weights] == [(5, 4), (4,), (4, 3), (3,), (3, 2), (2,)]
     probabilities = head.predict_on_batch(np.ones((7, 5), np.float32))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "divisor"), [(1e3, 1e3), (1.0, 1.0), (1e-21, 1.0)])
+def test_scaling_divides_by_the_root_mean_square_unless_all_is_silent(size: float, divisor: float) -> None:
+    head = build_head(2, units=(4,))
+    features = np.array([[1, -1], [-1, 1]], dtype=np.float32) * np.float32(size)
+    set_scaling(head, features)
+    scaled = np.asarray(head.get_layer(SCALING)(features, training=True))
+    np.testing.assert_allclose(scaled, features / divisor, rtol=1e-6)
+    assert np.isfinite(head.predict_on_batch(features)).all()
 
 
 def test_an_unknown_backbone_is_refused() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from radtransfer.data.phantoms import PhantomSpec
@@ -19,7 +23,19 @@ from radtransfer.training.runs import RunStore, TrainingOptions, predictions_of
 
 pytest.importorskip("keras")
 
-from radtransfer.training.fit import train_networks, trained_network
+from radtransfer.models.weights import load_backbone
+from radtransfer.training.features import stored_activations, stored_views
+from radtransfer.training.fit import (
+    _Fold,
+    _Job,
+    _restore,
+    _snapshot,
+    _stages,
+    _State,
+    train_networks,
+    trained_network,
+)
+from radtransfer.training.runs import network
 
 OPTIONS = TrainingOptions(
     input_size=32, views=1, epochs=3, patience=3, batch_size=8, head_units=(8,), learning_rate=1e-3, seed=5
@@ -41,7 +57,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def dataset(work: Path) -> CuratedDataset:
-    spec = PhantomSpec(n_patients=60, images_per_patient=1.2, size=64, auc=0.99, seed=3)
+    spec = PhantomSpec(n_patients=120, images_per_patient=1.2, size=64, auc=0.99, seed=3)
     return curate("phantom_xray", task=TASK, image_size=48, n_folds=3, seed=1, phantom=spec)
 
 
@@ -98,6 +114,100 @@ def test_stored_activations_give_what_the_whole_network_gives(
     images = np.stack([resize(dataset.images[row], 32) for row in dataset.index(table["image_id"].tolist())])
     scores = np.asarray(model(backbone.preprocess(images), training=False))[:, 1]
     np.testing.assert_allclose(scores, table["score"], rtol=1e-4, atol=1e-6)
+
+
+def test_an_epoch_is_that_of_keras(dataset: CuratedDataset, tmp_path: Path) -> None:
+    """The last, smaller batch of an epoch counts too."""
+    options = OPTIONS.model_copy(update={"dropout": 0.0, "batch_size": 7})
+    job = _Job.make(dataset, TASK, network("mobilenet_frozen"), options)
+    views = stored_views(dataset, [str(i) for i in dataset.folds.table["image_id"]], options)
+    base = load_backbone(job.backbone, 32, job.weights, seed=5)
+    stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
+    stored = stages[0].source.stored
+    features = np.random.default_rng(0).normal(size=stored.array.shape).astype(np.float32)
+    source = replace(stages[0].source, stored=SimpleNamespace(array=features, rows=stored.rows))
+    stage, state = replace(stages[0], source=source), _State()
+    fold = _Fold(job, job.run(0), [stage], RunStore(tmp_path), lambda line: None)
+    fold._begin(stage, state)
+    start = _snapshot(stage.model)
+    fold._pass(stage, state)
+    ours = stage.model.get_weights()
+
+    _restore(stage.model, start)
+    rows, labels = fold.rows["train"], fold.labels["train"]
+    assert len(rows) % 7 != 0
+    rng = np.random.default_rng([5, 0, 0, 0])
+    order, views_of = rng.permutation(len(rows)), rng.integers(2, size=len(rows))
+    stage.model.fit(
+        features[views_of[order], rows[order]],
+        np.eye(2)[labels[order]],
+        batch_size=7,
+        shuffle=False,
+        verbose=0,
+    )
+    for mine, theirs, before in zip(ours, stage.model.get_weights(), start["weights"], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+        assert mine.ndim < 2 or np.abs(mine - before).max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def three_classes(dataset: CuratedDataset) -> CuratedDataset:
+    """The same images with a task of three classes: brightness in thirds."""
+    folder = dataset.folder.with_name("three_classes")
+    shutil.copytree(dataset.folder, folder)
+    frame = pd.read_parquet(folder / "cohort.parquet")
+    third = pd.qcut(np.asarray(dataset.images).mean(axis=(1, 2)), 3, labels=False)
+    frame.assign(label_brightness=pd.array(third, dtype="Int64")).to_parquet(folder / "cohort.parquet")
+    info = {"tasks": [TASK, "brightness"], "classes": {"brightness": ["dark", "grey", "bright"]}}
+    return CuratedDataset(folder, dataset.info | info)
+
+
+def test_a_task_of_three_classes_is_one_softmax(three_classes: CuratedDataset, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"validation_fraction": 0.3, "epochs": 12, "patience": 12})
+    names = ["custom_cnn_scratch", "mobilenet_finetuned"]
+    found = train_networks(
+        three_classes,
+        task="brightness",
+        networks=names,
+        options=options,
+        n_folds_used=1,
+        store=RunStore(tmp_path),
+    )
+    for record in found:
+        table = record.predictions()
+        by_image = table.groupby(["image_id", "part"])
+        assert set(by_image["target"].agg(tuple)) == {("dark", "grey", "bright")}
+        np.testing.assert_allclose(by_image["score"].sum(), 1, rtol=1e-5)
+        assert record.spec.options["classes"] == ["dark", "grey", "bright"]
+        truth = three_classes.labels("brightness")[three_classes.index(table["image_id"].tolist())]
+        assert (table["label"] == (truth == np.tile([0, 1, 2], len(table) // 3))).all()
+        _, model = trained_network(record)
+        assert model.output_shape == (None, 3)
+    assert found[0].history[-1]["loss"] < found[0].history[0]["loss"]
+
+
+def test_fine_tuning_begins_with_small_steps(dataset: CuratedDataset, tmp_path: Path) -> None:
+    """Over the first epochs the rate rises by equal steps to its full height."""
+    options = OPTIONS.model_copy(update={"finetune_warmup": 2, "finetune_learning_rate": 1e-4})
+    job = _Job.make(dataset, TASK, network("mobilenet_finetuned"), options)
+    views = stored_views(dataset, [str(i) for i in dataset.folds.table["image_id"]], options)
+    base = load_backbone(job.backbone, 32, job.weights, seed=5)
+    stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
+    fold = _Fold(job, job.run(0), stages, RunStore(tmp_path), lambda line: None)
+    rates: list[float] = []
+    model = stages[1].model
+    step = model.train_on_batch
+
+    def watched(*arguments: object) -> object:
+        rates.append(float(model.optimizer.learning_rate))
+        return step(*arguments)
+
+    model.train_on_batch = watched
+    for epoch in range(3):
+        fold._pass(stages[1], _State(stage=1, epoch=epoch, learning_rate=1e-4))
+    n_steps = -(-len(fold.rows["train"]) // 8)
+    expected = [*np.linspace(0, 1e-4, 2 * n_steps + 1)[1:], *[1e-4] * n_steps]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
 def test_a_finished_run_is_not_trained_again(dataset: CuratedDataset, unbroken: RunStore) -> None:
@@ -182,13 +292,12 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     assert not store.state_folder(expected.spec).exists()
 
 
-def test_a_network_learns_what_was_planted(dataset: CuratedDataset, tmp_path: Path) -> None:
-    from sklearn.metrics import roc_auc_score
-
-    (record,) = records(dataset, RunStore(tmp_path), "custom_cnn_scratch", epochs=12, patience=12)
-    assert record.history[-1]["loss"] < record.history[0]["loss"]
-    test = record.predictions().query("part == 'test'")
-    assert roc_auc_score(test["label"], test["score"]) > 0.75
+def test_a_network_learns_what_it_is_shown(dataset: CuratedDataset, tmp_path: Path) -> None:
+    (record,) = records(
+        dataset, RunStore(tmp_path), "custom_cnn_scratch", epochs=16, patience=16, dropout=0.0
+    )
+    losses = [epoch["loss"] for epoch in record.history]
+    assert losses[-1] < losses[0] / 2
 
 
 def test_patience_ends_training_and_the_best_epoch_counts(dataset: CuratedDataset, tmp_path: Path) -> None:

@@ -14,21 +14,23 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from radtransfer.atomic import atomic_file
 from radtransfer.errors import InputError, RunError
 from radtransfer.models.freezing import assert_trainable, suffix
-from radtransfer.models.heads import build_head
+from radtransfer.models.heads import build_head, set_scaling
 from radtransfer.models.registry import Backbone, backbone
 from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
+from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
 from radtransfer.training.features import Stored, Tap, stored_activations, stored_views
 from radtransfer.training.runs import (
+    FINETUNE_FIELDS,
     NetworkSpec,
     RunRecord,
     RunSpec,
@@ -46,15 +48,12 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
-RECIPE = 1
+RECIPE = 2
 """Raised when a change of the code changes results."""
 
 PLATEAU_PATIENCE = 2
 PLATEAU_FACTOR = 0.5
 """Halve the learning rate when the validation loss has not fallen for two epochs."""
-
-PARTS = ("train", "validation", "test")
-ONE_HOT = np.eye(2, dtype=np.float32)
 
 
 def train_networks(
@@ -77,7 +76,7 @@ def train_networks(
     ----------
     dataset : CuratedDataset
     task : str
-        A binary task of the dataset.
+        Task of the dataset; one of more than two classes is one softmax of them all.
     networks : sequence of str
         Names in :data:`radtransfer.training.runs.NETWORKS`.
     options : TrainingOptions or dict of str to TrainingOptions
@@ -97,6 +96,7 @@ def train_networks(
     ------
     InputError
         If a name is unknown or there are not so many folds.
+        Or a label of the task is not known.
     RunError
         If a part of a fold lacks a class or the loss is no longer a number.
     """
@@ -126,6 +126,10 @@ class _Job:
     weights: WeightsInfo
     options: TrainingOptions
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.cohort.classes_of(self.task)
+
     @classmethod
     def make(cls, dataset: CuratedDataset, task: str, spec: NetworkSpec, options: TrainingOptions) -> _Job:
         parts = backbone(spec.backbone)
@@ -137,7 +141,7 @@ class _Job:
         return cls(dataset, task, spec, parts, weights, options)
 
     def run(self, fold: int) -> RunSpec:
-        unused = {"seed"} if self.network.regime == "finetuned" else {"seed", "finetune_learning_rate"}
+        unused = {"seed"} if self.network.regime == "finetuned" else {"seed", *FINETUNE_FIELDS}
         return RunSpec(
             recipe=RECIPE,
             kind="network",
@@ -149,7 +153,8 @@ class _Job:
             weights=self.weights.kind,
             weights_digest=self.weights.digest,
             options=self.options.model_dump(mode="json", exclude=unused)
-            | self.network.model_dump(mode="json", exclude={"name"}),
+            | self.network.model_dump(mode="json", exclude={"name"})
+            | class_options(self.classes),
             seed=self.options.seed,
         )
 
@@ -205,6 +210,7 @@ class _Stage:
     model: keras.Model
     source: _Source
     learning_rate: float
+    warmup: int = 0
 
 
 def _train(job: _Job, pending: Sequence[_Job], n_folds: int, store: RunStore, tell: Progress) -> None:
@@ -247,7 +253,7 @@ def _stages(
 ) -> tuple[_Stage, ...]:
     import keras
 
-    head, whole = _models(job.network, job.backbone, job.options, base)
+    head, whole = _models(job.network, job.backbone, job.options, base, n_classes=len(job.classes))
     for model in dict.fromkeys((head, whole)):
         # XLA on a CPU is many times slower than the kernels it replaces; JAX has nothing else
         model.compile(
@@ -265,16 +271,21 @@ def _stages(
     if job.network.regime == "frozen":
         return (first,)
     inputs = _Source(activations[Tap(job.cut, pooled=False)], _as_is) if job.cut else images
-    return (first, _Stage("blocks", whole, inputs, job.options.finetune_learning_rate))
+    return (
+        first,
+        _Stage("blocks", whole, inputs, job.options.finetune_learning_rate, job.options.finetune_warmup),
+    )
 
 
 def _models(
-    spec: NetworkSpec, parts: Backbone, options: TrainingOptions, base: keras.Model
+    spec: NetworkSpec, parts: Backbone, options: TrainingOptions, base: keras.Model, *, n_classes: int
 ) -> tuple[keras.Model, keras.Model]:
     """Head alone, and head on the part of the backbone that is trained; they share the head."""
     from keras import Input, Model, layers
 
-    head = build_head(base.output.shape[-1], units=options.head_units, dropout=options.dropout)
+    head = build_head(
+        base.output.shape[-1], units=options.head_units, dropout=options.dropout, n_classes=n_classes
+    )
     n_head = 2 * (len(options.head_units) + 1)
     assert_trainable(head, n_head)
     if spec.regime == "frozen":
@@ -303,7 +314,7 @@ def trained_network(record: RunRecord) -> tuple[Backbone, keras.Model]:
     backbone : Backbone
         Its ``preprocess`` makes the input.
     model : keras.Model
-        (n, input_size, input_size, channels) float32 to (n, 2) probabilities.
+        (n, input_size, input_size, channels) float32 to (n, classes) probabilities.
 
     Raises
     ------
@@ -325,7 +336,7 @@ def trained_network(record: RunRecord) -> tuple[Backbone, keras.Model]:
             f"run {record.spec.hash} started from other weights of {parts.name} than can be had now"
         )
     base = load_backbone(parts, settings.input_size, weights, seed=settings.seed)
-    head, whole = _models(spec, parts, settings, base)
+    head, whole = _models(spec, parts, settings, base, n_classes=len(options.get("classes", (0, 1))))
     arrays = record.arrays()
     (head if spec.regime == "frozen" else whole).set_weights([arrays[name] for name in sorted(arrays)])
     # the layers of `whole` are those of `base` and `head`: setting it has set them
@@ -398,16 +409,10 @@ class _Fold:
         self.split = job.dataset.folds.split(
             run.fold, validation_fraction=job.options.validation_fraction, seed=run.seed
         )
-        labels = job.dataset.labels(run.task)
-        self.labels = {part: labels[job.dataset.index(self.split.ids(part))] for part in PARTS}
+        self.labels = labels_by_part(job.dataset, run, self.split)
+        self.one_hot = np.eye(len(job.classes), dtype=np.float32)
         stored = stages[0].source.stored
         self.rows = {part: stored.rows(self.split.ids(part)) for part in PARTS}
-        for part, values in self.labels.items():
-            if set(values.tolist()) != {0, 1}:
-                raise RunError(
-                    f"{self.title}: the {part} part has no image of one class",
-                    hint="use fewer folds or a larger validation_fraction",
-                )
 
     def train(self, environment: Mapping[str, Any], *, prefix_s: float) -> RunRecord:
         """Train all stages, score, and write the record."""
@@ -424,6 +429,9 @@ class _Fold:
         return self._record(state, environment, prefix_s)
 
     def _begin(self, stage: _Stage, state: _State) -> list[NDArray[Any]]:
+        if state.stage == 0 and self.job.network.regime != "scratch":
+            pooled = stage.source.stored.array[:, self.rows["train"]]
+            set_scaling(stage.model, pooled.reshape(-1, pooled.shape[-1]))
         state.learning_rate = stage.learning_rate
         # the start counts: fine-tuning that never helps gives back the head it began with
         state.best_loss = self._validation_loss(stage)
@@ -475,20 +483,22 @@ class _Fold:
         order = rng.permutation(len(rows))
         views = rng.integers(stage.source.n_views, size=len(rows))
         model = stage.model
-        model.optimizer.learning_rate = state.learning_rate
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
         losses = []
-        # the last few images of each epoch's order sit out: all steps are of one shape, compiled
-        # once, and weigh every image alike
-        for start in range(0, len(rows) - size + 1, size):
+        starts = range(0, len(rows), size)
+        for step, start in enumerate(starts, start=1):
+            warm = (state.epoch + step / len(starts)) / stage.warmup if state.epoch < stage.warmup else 1.0
+            model.optimizer.learning_rate = state.learning_rate * warm
+            # the last batch is what is left, as in `keras.Model.fit`
             chosen = order[start : start + size]
             inputs = stage.source.batch(views[chosen], rows[chosen])
-            losses.append(float(model.train_on_batch(inputs, ONE_HOT[labels[chosen]])))
-        return math.fsum(losses) / len(losses)
+            loss = float(model.train_on_batch(inputs, self.one_hot[labels[chosen]]))
+            losses.append(loss * len(chosen))
+        return math.fsum(losses) / len(rows)
 
     def _scores(self, stage: _Stage, part: str) -> NDArray[np.float64]:
-        """P(class 1) of the unchanged images of a part, shape (n,)."""
+        """Probabilities of the classes for the unchanged images of a part, shape (n, classes)."""
         rows = self.rows[part]
         size = self.job.options.batch_size
         scores = []
@@ -497,12 +507,12 @@ class _Fold:
             # filled up to the one batch shape, then cut off again
             filled = np.resize(chosen, size)
             output = np.asarray(stage.model.predict_on_batch(stage.source.batch(0, filled)))
-            scores.append(output[: len(chosen), 1].astype(np.float64))
+            scores.append(output[: len(chosen)].astype(np.float64))
         return np.concatenate(scores)
 
     def _validation_loss(self, stage: _Stage) -> float:
-        score = self._scores(stage, "validation")
-        right = np.where(self.labels["validation"] == 1, score, 1 - score)
+        labels = self.labels["validation"]
+        right = self._scores(stage, "validation")[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(right, 1e-7)).mean())
 
     def _save(self, stage: _Stage, state: _State, best: Sequence[NDArray[Any]]) -> None:
@@ -543,6 +553,7 @@ class _Fold:
             part=["validation"] * len(ids["validation"]) + ["test"] * len(ids["test"]),
             labels=np.concatenate([self.labels[part] for part in scores]),
             scores=np.concatenate(list(scores.values())),
+            classes=self.job.classes,
         )
         train_s = sum(epoch["seconds"] for epoch in state.history)
         return self.store.write(
@@ -550,7 +561,7 @@ class _Fold:
             predictions,
             history=state.history,
             metrics={
-                "validation_auc": roc_auc_score(self.labels["validation"], scores["validation"]),
+                "validation_auc": mean_auc(self.labels["validation"], scores["validation"]),
                 "validation_loss": self._validation_loss(stage),
                 "n_trainable": sum(math.prod(v.shape) for v in stage.model.trainable_variables),
             },

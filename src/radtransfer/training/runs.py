@@ -36,6 +36,7 @@ WeightsKind = Literal["imagenet", "random", "none"]
 PREDICTION_COLUMNS = (
     "model",
     "task",
+    "target",
     "image_id",
     "patient_id",
     "fold",
@@ -45,7 +46,12 @@ PREDICTION_COLUMNS = (
     "weights",
     "run",
 )
-"""Columns of every predictions table, in order; ``part`` is ``"validation"`` or ``"test"``."""
+"""Columns of every predictions table, in order; ``part`` is ``"validation"`` or ``"test"``.
+
+A binary task has one row an image: ``target`` is the task's name, ``score`` the probability of
+class 1. A task of K > 2 classes has K rows an image: ``target`` is the name of a class, ``label``
+is 1 if the image is of that class, ``score`` its probability.
+"""
 
 CHECKSUMS = "SHA256SUMS"
 
@@ -135,6 +141,9 @@ class TrainingOptions(_Frozen):
         Adam's first rate for the head and for training from scratch.
     finetune_learning_rate : float
         Adam's first rate once pretrained blocks are trained.
+    finetune_warmup : int
+        Epochs over which that rate rises linearly from 0, step by step. Adam's first steps are of
+        full size whatever the gradient, and they throw pretrained blocks off.
     epochs, patience : int
         At most so many epochs; stop when the validation loss has not fallen for so many.
     batch_size : int
@@ -156,11 +165,16 @@ class TrainingOptions(_Frozen):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     finetune_learning_rate: float = Field(default=3e-5, gt=0)
+    finetune_warmup: int = Field(default=1, ge=0)
     epochs: int = Field(default=50, ge=1)
     patience: int = Field(default=5, ge=1)
     batch_size: int = Field(default=32, ge=1)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+
+
+FINETUNE_FIELDS = frozenset({"finetune_learning_rate", "finetune_warmup"})
+"""Training options that nothing but fine-tuning depends on."""
 
 
 def options_by_network(
@@ -243,6 +257,7 @@ def predictions_frame(
     part: str | Sequence[str],
     labels: ArrayLike,
     scores: ArrayLike,
+    classes: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Predictions table of one run, checked.
 
@@ -252,30 +267,49 @@ def predictions_frame(
         Gives the columns that are constant in a run.
     image_ids, patient_ids : sequence of str, length n
     part : {"validation", "test"} or a sequence of them, length n
-    labels : array-like of {0, 1}, shape (n,)
-    scores : array-like of float, shape (n,)
-        Higher means class 1 is more likely.
+    labels : array-like of int, shape (n,)
+        Numbers of the images' classes.
+    scores : array-like of float, shape (n,) or (n, K)
+        Of a binary task the score of class 1, higher where it is more likely; with ``classes`` the
+        probability of each class.
+    classes : sequence of str, length K, optional
+        Names of the task's classes, in the order of their numbers.
 
     Returns
     -------
     DataFrame
-        Columns :data:`PREDICTION_COLUMNS`.
+        Columns :data:`PREDICTION_COLUMNS`; of K > 2 classes K rows an image, next to each other.
 
     Raises
     ------
     RunError
-        If a score is not finite, a label is not 0 or 1, or an image has two scores in a part.
+        If a score is not finite, a label is no number of a class, or an image has two scores in a
+        part.
     """
+    label, score = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if classes is None:
+        classes, score = (f"no {spec.task}", spec.task), np.column_stack([1 - score, score])
+    n, n_classes = len(image_ids), len(classes)
+    if score.shape != (n, n_classes) or not np.isin(label, np.arange(n_classes)).all():
+        raise RunError(
+            f"run {spec.hash} ({spec.model}, fold {spec.fold}): scores of shape {score.shape} and labels "
+            f"{sorted(set(label.tolist()))} do not fit {n} images and {n_classes} classes"
+        )
+    binary = n_classes == 2
+    targets = [spec.task] if binary else list(classes)
+    numbers = np.array([1]) if binary else np.arange(n_classes)
+    parts = [part] * n if isinstance(part, str) else part
     frame = pd.DataFrame(
         {
             "model": spec.model,
             "task": spec.task,
-            "image_id": np.asarray(image_ids, dtype=object),
-            "patient_id": np.asarray(patient_ids, dtype=object),
+            "target": np.tile(np.asarray(targets, dtype=object), n),
+            "image_id": np.asarray(image_ids, dtype=object).repeat(len(targets)),
+            "patient_id": np.asarray(patient_ids, dtype=object).repeat(len(targets)),
             "fold": spec.fold,
-            "part": part if isinstance(part, str) else np.asarray(part, dtype=object),
-            "label": np.asarray(labels, dtype=np.int64),
-            "score": np.asarray(scores, dtype=np.float64),
+            "part": np.asarray(parts, dtype=object).repeat(len(targets)),
+            "label": (label[:, np.newaxis] == numbers).astype(np.int64).ravel(),
+            "score": score[:, numbers].ravel(),
             "weights": spec.weights,
             "run": spec.hash,
         },
@@ -296,9 +330,16 @@ def _check_predictions(frame: pd.DataFrame, spec: RunSpec) -> None:
         raise RunError(f"{where}: {len(bad)} scores are not finite, first for image {bad.iloc[0]}")
     if not frame["label"].isin((0, 1)).all() or not frame["part"].isin(("validation", "test")).all():
         raise RunError(f"{where}: labels must be 0 or 1 and parts validation or test")
-    twice = frame.loc[frame.duplicated(["image_id", "part"]), "image_id"]
+    twice = frame.loc[frame.duplicated(["image_id", "part", "target"]), "image_id"]
     if len(twice):
         raise RunError(f"{where}: image {twice.iloc[0]} has two scores in one part")
+    if (n_targets := frame["target"].nunique()) > 1:
+        by_image = frame.groupby(["image_id", "part"])["label"].agg(["size", "sum"])
+        wrong = by_image.index[(by_image["size"] != n_targets) | (by_image["sum"] != 1)]
+        if len(wrong):
+            raise RunError(
+                f"{where}: image {wrong[0][0]} is not of one class, with a score of each of {n_targets}"
+            )
     if set(frame["run"]) != {spec.hash}:
         raise RunError(f"{where}: predictions name another run")
 
@@ -488,14 +529,14 @@ def predictions_of(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no record, or an image has two scores for one (model, task, part, fold): two
-        runs of one model with different options, for instance.
+        If there is no record, or an image has two scores for one (model, task, target, part,
+        fold): two runs of one model with different options, for instance.
     """
     tables = [record.predictions() for record in records]
     if not tables:
         raise InputError("no run records to take predictions from")
     table = pd.concat(tables, ignore_index=True)
-    twice = table[table.duplicated(["model", "task", "image_id", "part", "fold"])]
+    twice = table[table.duplicated(["model", "task", "target", "image_id", "part", "fold"])]
     if len(twice):
         row = twice.iloc[0]
         raise InputError(

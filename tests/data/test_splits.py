@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from toy_cohorts import cohort
 
 from radtransfer.data.cohort import Cohort
-from radtransfer.data.splits import PARTS, Folds, Split, make_folds, make_split
+from radtransfer.data.splits import (
+    LEAKS,
+    PARTS,
+    Folds,
+    Split,
+    make_folds,
+    make_split,
+    official_folds,
+    official_split,
+)
 from radtransfer.errors import InputError, LeakageError
 
 
@@ -192,6 +201,63 @@ def test_too_few_patients_and_unknown_labels() -> None:
         make_folds(cohort(["p", "q"], [0, 1]), task="pneumonia", n_folds=5, seed=0)
     with pytest.raises(InputError, match="select the cohort first"):
         make_folds(cohort(["p", "q"], [0, None]), task="pneumonia", n_folds=2, seed=0)
+
+
+def official(parts: list[str | None], patients: str, groups: str | None = None) -> Cohort:
+    n = len(parts)
+    columns = {"group_id": list(groups)} if groups else {}
+    return cohort(
+        list(patients),
+        [i % 2 for i in range(n)],
+        official_split=pd.Series(parts, dtype="str"),
+        **columns,
+    )
+
+
+def test_an_official_split_is_taken_as_it_is() -> None:
+    parts = ["train", "validation", "test", "train", None]
+    split, flow = official_split(official(parts, "pqrpp"))
+    assert split.table.set_index("image_id")["part"].tolist() == parts[:4]
+    assert {step.reason: step.n_images for step in flow.steps} == {"no official part": 1, LEAKS: 0}
+
+
+def test_a_leaking_official_split_is_refused_and_repaired_only_on_demand() -> None:
+    # p: two images train, one tests; r and s: trained twice, of one duplicate group, which is no leak;
+    # t: validates and trains; u: validates and tests; v is sound
+    toy = official(
+        ["train", "train", "train", "train", "test", "validation", "train", "validation", "test", "train"],
+        "pprspttuuv",
+        "abccdefghi",
+    )
+    with pytest.raises(LeakageError) as error:
+        official_split(toy)
+    assert "3 of 6 train images and 1 of 2 validation images share a patient" in str(error.value)
+    assert "first i00000, i00001, i00006" in str(error.value)
+    split, flow = official_split(toy, drop_leaking=True)
+    assert split.ids("test") == ("i00004", "i00008")  # never touched
+    assert split.ids("validation") == ("i00005",)
+    assert split.ids("train") == ("i00002", "i00003", "i00009")
+    assert {step.reason: step.n_images for step in flow.steps} == {"no official part": 0, LEAKS: 4}
+    # through others: s, whose image has the group of r's, is tested
+    through = toy.assign(
+        official_split=toy.frame["official_split"].where(toy.frame["patient_id"] != "s", "test")
+    )
+    assert official_split(through, drop_leaking=True)[0].ids("train") == ("i00009",)
+
+
+def test_official_folds() -> None:
+    toy = cohort(list("ppqr"), [0, 1, 0, 1]).assign(official_fold=pd.array([0, 0, 1, 2], dtype="Int64"))
+    folds = official_folds(toy, task="pneumonia")
+    assert folds.n_folds == 3
+    assert folds.ids(0) == ("i00000", "i00001")
+    assert folds.split(0, validation_fraction=0.25, seed=0).ids("test") == ("i00000", "i00001")
+    with pytest.raises(LeakageError, match="toy leak: 1 patients stand in several, first p"):
+        official_folds(toy.assign(official_fold=pd.array([0, 1, 1, 2], dtype="Int64")), task="pneumonia")
+    with pytest.raises(InputError, match="1 images of toy have no official fold"):
+        official_folds(toy.assign(official_fold=pd.array([0, 0, 1, None], dtype="Int64")), task="pneumonia")
+    for take in (official_split, lambda some: official_folds(some, task="pneumonia")):
+        with pytest.raises(InputError, match="has no official"):
+            take(cohort(list("pq"), [0, 1]))
 
 
 def test_the_whole_collection_takes_seconds() -> None:

@@ -5,6 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ from radtransfer.data import decoding, quality, store
 from radtransfer.data import fetch as fetching
 from radtransfer.data.images import DecodeError, decode
 from radtransfer.data.phantoms import PhantomSpec
+from radtransfer.data.splits import LEAKS
 from radtransfer.data.store import CuratedDataset, curate
-from radtransfer.errors import DataError, InputError
+from radtransfer.errors import DataError, InputError, LeakageError
 
 SPEC = PhantomSpec(n_patients=400, size=64, n_near_duplicates=4, seed=2)
 
@@ -84,8 +88,9 @@ def test_the_digest_is_of_the_contents(work: Path) -> None:
 SMALL = PhantomSpec(n_patients=30, size=32, images_per_patient=1, seed=4)
 
 
-def digest_with(monkeypatch: pytest.MonkeyPatch, work: Path, **columns: Any) -> str:
-    """Digest of a small dataset whose layout tells other values for some columns."""
+@contextmanager
+def told_otherwise(monkeypatch: pytest.MonkeyPatch, **columns: Any) -> Iterator[None]:
+    """Let the phantoms' layout tell other values for some columns."""
     from radtransfer.data.formats import phantom
 
     def read_cohort(root: Path, options: Any) -> Any:
@@ -95,6 +100,12 @@ def digest_with(monkeypatch: pytest.MonkeyPatch, work: Path, **columns: Any) -> 
     original = phantom.read_cohort
     with monkeypatch.context() as patch:
         patch.setattr(phantom, "read_cohort", read_cohort)
+        yield
+
+
+def digest_with(monkeypatch: pytest.MonkeyPatch, work: Path, **columns: Any) -> str:
+    """Digest of a small dataset whose layout tells other values for some columns."""
+    with told_otherwise(monkeypatch, **columns):
         shutil.rmtree(work / "curated", ignore_errors=True)
         return make(phantom=SMALL, image_size=32, n_folds=2).digest
 
@@ -138,6 +149,45 @@ def test_what_the_raw_files_were_is_recorded(work: Path, monkeypatch: pytest.Mon
     cohort = CuratedDataset.open(folder).cohort.frame
     assert set(cohort["file_bytes"].dropna()) == {7}
     assert cohort["file_bytes"].isna().any()
+
+
+def test_official_parts(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parts(frame: pd.DataFrame) -> pd.Series:
+        numbers = frame["patient_id"].astype(int)
+        part = pd.Series(np.where(numbers % 4, "train", "test"), index=frame.index, dtype="str")
+        # copies are of other patients: some leak, which only the pixels show
+        return part.mask(numbers == 7, None)
+
+    def folds(frame: pd.DataFrame) -> pd.Series:
+        return (frame["patient_id"].astype(int) % 4 - 1).mask(lambda fold: fold < 0).astype("Int64")
+
+    official: dict[str, Any] = {"split": "official", "age_min": 0, "age_max": 120}
+    with told_otherwise(monkeypatch, official_split=parts):
+        whole = make(age_min=0, age_max=120)
+        with pytest.raises(LeakageError, match=r"official split of phantom_xray leaks: \d of"):
+            make(**official)
+        repaired = make(**official | {"split": "official_without_leaks"})
+    frame = repaired.cohort.frame
+    steps = {step.reason: step.n_images for step in repaired.flow.steps}
+    assert steps["no official part"] > 0
+    assert steps[LEAKS] > 0
+    assert len(frame) == len(repaired.images) == len(whole.images) - steps["no official part"] - steps[LEAKS]
+    np.testing.assert_array_equal(repaired.images, whole.images[whole.index(frame["image_id"].tolist())])
+    assert set(repaired.holdout.ids("test")) == set(frame.loc[parts(frame) == "test", "image_id"])
+    assert set(repaired.folds.table["image_id"]) == set(repaired.holdout.ids("train"))
+    assert repaired.digest != whole.digest
+
+    spec = replace(SPEC, n_near_duplicates=0)
+    with told_otherwise(monkeypatch, official_split=parts, official_fold=folds):
+        given = make(**official, phantom=spec)
+    proposed = given.cohort.frame.set_index("image_id")["official_fold"]
+    assert given.folds.table.set_index("image_id")["fold"].equals(
+        proposed[given.folds.table["image_id"]].astype(int)
+    )
+    with pytest.raises(InputError, match="neither an official split nor folds"):
+        make(**official, phantom=replace(spec, seed=9))
+    with pytest.raises(InputError, match="did you mean 'official'"):
+        make(split="oficial")
 
 
 def test_excluded_images_are_kept_for_inspection(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

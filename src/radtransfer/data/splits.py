@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from radtransfer.data.cohort import exclude
 from radtransfer.errors import InputError, LeakageError
 from radtransfer.hashing import sha256_json
 
@@ -26,10 +27,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from radtransfer.data.cohort import Cohort
+    from radtransfer.data.cohort import Cohort, Flow
 
 PARTS = ("train", "validation", "test")
 IDS = ("image_id", "patient_id", "group_id")
+
+OFFICIAL_SPLIT = "official_split"
+OFFICIAL_FOLD = "official_fold"
+
+LEAKS = "patient or duplicate group in a later official part"
+"""Reason for leaving an image out of an official split."""
 
 AGE_BAND_EDGES = (40.0, 60.0)
 """Years; strata of age for dealing patients to parts."""
@@ -235,6 +242,93 @@ def make_folds(cohort: Cohort, *, task: str, n_folds: int, seed: int) -> Folds:
     return Folds(table.assign(fold=dealt, stratum=strata))
 
 
+def official_split(cohort: Cohort, *, drop_leaking: bool = False) -> tuple[Split, Flow]:
+    """Split that the dataset's authors propose, from the column ``official_split``.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    drop_leaking : bool
+        The one way to repair a split that leaks: training images whose patient or duplicate group
+        (directly or through others) stands in the validation or test part are left out, and validation
+        images of which this is true of the test part. The test part stays as it was proposed.
+
+    Returns
+    -------
+    Split
+    Flow
+        Images left out, counted: those without a part, and those that leaked.
+
+    Raises
+    ------
+    LeakageError
+        If the split leaks and is not to be repaired; counts the images and names some.
+    InputError
+        If the dataset has no official split.
+    """
+    if OFFICIAL_SPLIT not in cohort.frame or cohort.frame[OFFICIAL_SPLIT].isna().all():
+        raise InputError(f"{cohort.dataset} has no official split", hint="make_split deals one")
+    part = cohort.frame[OFFICIAL_SPLIT]
+    order = part.map({name: place for place, name in enumerate(PARTS)}).fillna(-1).to_numpy(dtype=int)
+    blocks = _blocks(cohort.frame)
+    latest = np.full(int(blocks.max()) + 1, -1)
+    np.maximum.at(latest, blocks, order)
+    leaks = (order >= 0) & (order < latest[blocks])
+    if leaks.any() and not drop_leaking:
+        ids = cohort.frame["image_id"]
+        told = [
+            f"{int((leaks & (order == place)).sum())} of {int((order == place).sum())} {name} images"
+            for place, name in enumerate(PARTS[:-1])
+            if (leaks & (order == place)).any()
+        ]
+        raise LeakageError(
+            f"the official split of {cohort.dataset} leaks: {' and '.join(told)} share a patient or "
+            f"duplicate group with a later part, first {', '.join(ids[leaks].iloc[:3])}",
+            hint="drop_leaking=True leaves them out",
+        )
+    kept, flow = exclude(cohort, [("no official part", order < 0), (LEAKS, leaks)])
+    return Split(kept.frame[list(IDS)].assign(part=kept.frame[OFFICIAL_SPLIT])), flow
+
+
+def official_folds(cohort: Cohort, *, task: str) -> Folds:
+    """Folds that the dataset's authors propose, from the column ``official_fold``.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Images with a known label of the task.
+    task : str
+        By whose label validation patients are stratified.
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    LeakageError
+        If patients or duplicate groups stand in several folds; counts them and names the first.
+    InputError
+        If the dataset has no official folds, or images have none.
+    """
+    fold = cohort.frame.get(OFFICIAL_FOLD)
+    if fold is None or fold.isna().all():
+        raise InputError(f"{cohort.dataset} has no official folds", hint="make_folds deals some")
+    if fold.isna().any():
+        raise InputError(f"{int(fold.isna().sum())} images of {cohort.dataset} have no official fold")
+    table, strata = _table(cohort, task)
+    folds_of_patient = fold.groupby(table["patient_id"]).nunique()
+    folds_of_group = fold.groupby(table["group_id"]).nunique()
+    for kind, folds in (("patients", folds_of_patient), ("duplicate groups", folds_of_group)):
+        if (folds > 1).any():
+            raise LeakageError(
+                f"the official folds of {cohort.dataset} leak: {int((folds > 1).sum())} {kind} stand in "
+                f"several, first {folds.index[folds > 1][0]}",
+                hint="make_folds deals others",
+            )
+    return Folds(table.assign(fold=fold.to_numpy(dtype=int), stratum=strata))
+
+
 def _table(cohort: Cohort, task: str) -> tuple[pd.DataFrame, NDArray[np.str_]]:
     """Ids of the images and the stratum of each; labels must be known."""
     frame = cohort.frame
@@ -279,16 +373,21 @@ def _deal(
     within a label, and so on. A patient who is added moves the others a little, so that only those near
     the end of an interval change part.
     """
-    rows = pd.DataFrame({"block": blocks, "patient": patients, "stratum": strata})
+    patient_names, patient = np.unique(patients, return_inverse=True)
+    strata_names, of_row = np.unique(strata, return_inverse=True)
+    n_blocks = int(blocks.max()) + 1
+    first = np.full(n_blocks, len(patient_names))
+    np.minimum.at(first, blocks, patient)
     # of patients with images in several strata the last counts: a patient with the disease is one
-    units = rows.groupby("block").agg(patient=("patient", "min"), stratum=("stratum", "max"))
-    place = np.array([_hashed(f"{seed}:{patient}") for patient in units["patient"]])
-    for depth in range(max(name.count("/") for name in strata) + 1, -1, -1):
-        level = rows["stratum"].str.split("/").str[:depth].str.join("/")
-        of_unit = units["stratum"].str.split("/").str[:depth].str.join("/")
-        own = np.asarray(level, dtype=str) == np.asarray(of_unit, dtype=str)[blocks]
-        images = np.bincount(blocks[own], minlength=len(units)).astype(float)
-        names, stratum = np.unique(of_unit.to_numpy(str), return_inverse=True)
+    own = np.zeros(n_blocks, dtype=np.intp)
+    np.maximum.at(own, blocks, of_row)
+    place = np.array([_hashed(f"{seed}:{name}") for name in patient_names[first]])
+    for depth in range(max(name.count("/") for name in strata_names) + 1, -1, -1):
+        names, level = np.unique(
+            ["/".join(name.split("/")[:depth]) for name in strata_names], return_inverse=True
+        )
+        stratum = level[own]
+        images = np.bincount(blocks[level[of_row] == stratum[blocks]], minlength=n_blocks).astype(float)
         # every stratum begins elsewhere: else small ones would never reach the interval of a small part
         begin = np.array([_hashed(f"{seed}:{name}") for name in names])[stratum] if depth else 0.0
         place = (_spread(place, stratum, images) + begin) % 1

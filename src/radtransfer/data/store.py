@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,13 +23,30 @@ from numpy.typing import NDArray
 from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.data.cohort import Cohort, Flow, exclude, select
-from radtransfer.data.decoding import DOES_NOT_DECODE, RECORDED, THUMBNAIL, decode_all, read_part, reader
+from radtransfer.data.decoding import (
+    CHUNK,
+    DOES_NOT_DECODE,
+    RECORDED,
+    THUMBNAIL,
+    decode_all,
+    read_part,
+    reader,
+)
 from radtransfer.data.duplicates import join_groups, near_pairs
 from radtransfer.data.fetch import fetch
 from radtransfer.data.formats import load_format
 from radtransfer.data.manifest import load_manifest
-from radtransfer.data.splits import Folds, Split, make_folds, make_split
-from radtransfer.errors import DataError, InputError
+from radtransfer.data.splits import (
+    OFFICIAL_FOLD,
+    OFFICIAL_SPLIT,
+    Folds,
+    Split,
+    make_folds,
+    make_split,
+    official_folds,
+    official_split,
+)
+from radtransfer.errors import DataError, InputError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
 
 if TYPE_CHECKING:
@@ -55,6 +72,9 @@ IDENTITY: Final = (
 
 What the raw files are called and how large they are is not: two sources may give the same images.
 """
+
+PartsFrom = Literal["dealt", "official", "official_without_leaks"]
+"""Where hold-out and folds come from, see :func:`curate`."""
 
 CHECKSUMS: Final = "SHA256SUMS"
 
@@ -125,7 +145,7 @@ class CuratedDataset:
 
     @cached_property
     def holdout(self) -> Split:
-        """Part ``test`` is held out; everything else is ``train``."""
+        """Part ``test`` is held out; everything else is ``train``, or ``validation`` if officially so."""
         return Split(self._assignment)
 
     @cached_property
@@ -176,6 +196,7 @@ def curate(
     age_max: float = 80,
     test_fraction: float = 0.1,
     n_folds: int = 5,
+    split: PartsFrom = "dealt",
     seed: int,
     phantom: PhantomSpec | None = None,
     progress: Progress | None = None,
@@ -196,6 +217,10 @@ def curate(
         Share of images held out, by patient.
     n_folds : int
         Folds over the others.
+    split : {"dealt", "official", "official_without_leaks"}
+        Where the hold-out and the folds come from. Official: what the dataset's authors propose, of hold-out
+        and folds whatever they do propose; ``test_fraction`` or ``n_folds`` then has no meaning. If the
+        proposal leaks it is refused, or repaired by leaving out the training images that leak.
     seed : int
         Seed of the deal of patients.
     phantom : PhantomSpec, optional
@@ -212,7 +237,11 @@ def curate(
     ------
     InputError, DataError
         If a parameter does not fit the dataset, or its files cannot be had or are damaged.
+    LeakageError
+        If an official split leaks.
     """
+    if split not in get_args(PartsFrom):
+        raise unknown_name("split", split, get_args(PartsFrom))
     entry = load_manifest().dataset(dataset_id)
     if entry.generated != (phantom is not None):
         needs = "needs phantom=PhantomSpec(...)" if entry.generated else "is not generated; leave phantom out"
@@ -229,6 +258,7 @@ def curate(
         "age_max": age_max,
         "test_fraction": test_fraction,
         "n_folds": n_folds,
+        "split": split,
         "seed": seed,
     }
     name = f"{dataset_id}-{sha256_json(parameters)[:12]}"
@@ -317,17 +347,17 @@ def _store(
                 cohort.frame["image_id"].tolist(), cohort.frame["group_id"].tolist(), near_pairs(images)
             )
         )
-        holdout = make_split(
-            cohort,
-            task=task,
-            fractions=(1 - parameters["test_fraction"], 0, parameters["test_fraction"]),
-            seed=parameters["seed"],
-        )
-        rest = cohort.keep(holdout.table["part"] == "train")
-        folds = make_folds(rest, task=task, n_folds=parameters["n_folds"], seed=parameters["seed"])
-        assignment = holdout.table.merge(
-            folds.table[["image_id", "fold", "stratum"]], on="image_id", how="left", validate="one_to_one"
-        ).astype({"fold": "Int64"})
+        assignment, flow_of_parts = _parts(cohort, parameters)
+        used = cohort.frame["image_id"].isin(assignment["image_id"]).to_numpy()
+        if not used.all():
+            cohort = cohort.keep(used)
+            starts = range(0, len(images), CHUNK)
+            pixels = _write_array(
+                folder / "used.npy",
+                (cohort.n_images, size, size),
+                (images[start : start + CHUNK][used[start : start + CHUNK]] for start in starts),
+            )
+            (folder / "used.npy").replace(folder / "images.npy")
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
         assignment.to_parquet(folder / "assignment.parquet", index=False)
         write_json(
@@ -338,13 +368,42 @@ def _store(
                 "tasks": list(cohort.tasks),
                 "classes": {task: list(names) for task, names in cohort.classes.items()},
                 "parameters": dict(parameters),
-                "flow": flow.then(flow_of_quality).to_dict(),
+                "flow": flow.then(flow_of_quality).then(flow_of_parts).to_dict(),
                 "images_with_duplicates": int(cohort.frame["group_id"].duplicated(keep=False).sum()),
                 "digest": sha256_json([pixels, *_identity(cohort, task)]),
             },
         )
         names = sorted(path.name for path in folder.iterdir())
         write_text(folder / CHECKSUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))
+
+
+def _parts(cohort: Cohort, parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, Flow]:
+    """Deal the hold-out and the folds, or take those proposed; also which images leave because of it."""
+    task, seed, split = (parameters[name] for name in ("task", "seed", "split"))
+    frame = cohort.frame
+    proposed = [
+        name for name in (OFFICIAL_SPLIT, OFFICIAL_FOLD) if name in frame and frame[name].notna().any()
+    ]
+    if split == "dealt":
+        share = parameters["test_fraction"]
+        holdout = make_split(cohort, task=task, fractions=(1 - share, 0, share), seed=seed)
+        _, flow = exclude(cohort, [])
+    elif OFFICIAL_SPLIT in proposed:
+        holdout, flow = official_split(cohort, drop_leaking=split == "official_without_leaks")
+    elif proposed:
+        holdout = Split(frame.assign(part="train"))
+        _, flow = exclude(cohort, [])
+    else:
+        raise InputError(f"{cohort.dataset} has neither an official split nor folds", hint="split: dealt")
+    table = holdout.table
+    rest = cohort.keep(frame["image_id"].isin(table.loc[table["part"] != "test", "image_id"]))
+    if split != "dealt" and OFFICIAL_FOLD in proposed:
+        folds = official_folds(rest, task=task)
+    else:
+        folds = make_folds(rest, task=task, n_folds=parameters["n_folds"], seed=seed)
+    columns = folds.table[["image_id", "fold", "stratum"]]
+    assignment = table.merge(columns, on="image_id", how="left", validate="one_to_one")
+    return assignment.astype({"fold": "Int64"}), flow
 
 
 def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:

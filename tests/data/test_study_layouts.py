@@ -78,9 +78,9 @@ def test_the_public_copy_has_the_same_bytes_under_its_own_names(
 def test_kermany_is_as_its_readme_says(real: dict[str, Cohort], shared_data: Path) -> None:
     cohort, frame = real["kermany_pneumonia_224"], real["kermany_pneumonia_224"].frame
     assert (cohort.n_images, cohort.n_patients) == (5856, 3118)
-    assert counts(cohort, "bacterial") == {"bacterial": 2780, "no bacterial": 1493}
+    assert counts(cohort, "bacterial") == {"bacterial": 2780, "viral": 1493}
     assert excluded(cohort, "bacterial") == {"no pneumonia": 1583}
-    assert counts(cohort, "pneumonia") == {"pneumonia": 4273, "no pneumonia": 1583}
+    assert counts(cohort, "pneumonia") == {"pneumonia": 4273, "normal": 1583}
     assert len(cohort.patients_in_both_classes("bacterial")) == 979
     assert (frame.groupby("patient_id")["official_split"].nunique() > 1).sum() == 170
     assert frame["official_split"].value_counts().to_dict() == {"train": 5216, "test": 624, "validation": 16}

@@ -30,7 +30,8 @@ def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str =
     Returns
     -------
     DataFrame of str
-        One row per line, columns as in the header; an empty field is null.
+        One row per record, columns as in the header; an empty field is null. The index is the line on which
+        the record ends, the header's being the first.
 
     Raises
     ------
@@ -38,19 +39,11 @@ def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str =
         If the file is missing or no UTF-8 text, names a column twice, lacks a required one, or has a line
         with more or fewer fields than the header. The message names the line.
     """
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text (byte {error.start})", hint="save it as UTF-8") from None
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    text = _text(path)
     lines = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
     try:
         header = [name.strip() for name in next(lines, [])]
-        rows = []
+        rows, numbers = [], []
         for fields in lines:
             if not fields:  # a blank line
                 continue
@@ -59,6 +52,7 @@ def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str =
                     f"{path}, line {lines.line_num}: {len(fields)} fields, but the header has {len(header)}"
                 )
             rows.append([field.strip() for field in fields])
+            numbers.append(lines.line_num)
     except csv.Error as error:
         raise DataError(f"{path}, line {lines.line_num}: {error}") from error
     for name in header:
@@ -67,5 +61,47 @@ def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str =
     for name in required:
         if name not in header:
             raise DataError(f"{path} has no column {name!r}", hint=f"it has: {', '.join(header)}")
-    frame = pd.DataFrame(rows, columns=header, dtype=str)
+    frame = pd.DataFrame(rows, columns=header, index=pd.Index(numbers, dtype=int), dtype=str)
     return frame.mask(frame == "")
+
+
+def separator_of(path: Path, candidates: Iterable[str]) -> str:
+    """Find out what separates the fields of a table.
+
+    Parameters
+    ----------
+    path : Path
+        As for :func:`read_delimited`.
+    candidates : iterable of str
+
+    Returns
+    -------
+    str
+        The one candidate that occurs in the header.
+
+    Raises
+    ------
+    DataError
+        If none or several do.
+    """
+    header = _text(path).split("\n", 1)[0]
+    found = [separator for separator in candidates if separator in header]
+    if len(found) != 1:
+        told = "none" if not found else "several"
+        raise DataError(
+            f"{path}: the header has {told} of {' '.join(map(repr, candidates))}",
+            hint="say what separates fields",
+        )
+    return found[0]
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text (byte {error.start})", hint="save it as UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error

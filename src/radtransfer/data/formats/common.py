@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from radtransfer.data.cohort import Cohort
-from radtransfer.errors import DataError
+from radtransfer.errors import DataError, InputError, unknown_name
 from radtransfer.hashing import sha256_file
 
 if TYPE_CHECKING:
@@ -18,6 +20,23 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 """Files that count as images, in lower or upper case."""
+
+
+NO_PATIENTS = "patients are unknown: images of one patient may stand in several parts of a split"
+
+Part = Literal["train", "validation", "test"]
+
+SPLIT_NAMES: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of parts, in lower or upper case, as folders and tables have them."""
 
 
 def image_files(root: Path) -> list[str]:
@@ -99,3 +118,35 @@ def cohort(
     }
     frame = frame.assign(dataset=root.name, modality=modality, **nothing)
     return Cohort(frame.sort_values("image_id"), root.name, tasks, classes or {})
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def parse_options(model: type[Options], options: Mapping[str, Any], layout: str) -> Options:
+    """Check the options of a manifest entry.
+
+    Raises
+    ------
+    InputError
+        If one is unknown, missing or of the wrong kind; names it, and the nearest that exists.
+    """
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"option of the layout {layout}", place, model.model_fields) from None
+        raise InputError(f"option {place} of the layout {layout}: {first['msg']}") from None
+
+
+def class_name(text: str) -> str:
+    """Name of a class as it stands in keys: lower case, anything but letters and digits an underscore.
+
+    Examples
+    --------
+    >>> class_name("No Tumour (healthy)")
+    'no_tumour_healthy'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

@@ -1,35 +1,56 @@
-"""Images that show the same exposure, however they were named.
+"""Images that show the same exposure, however they were named, in collections of any size.
 
 One exposure on both sides of a split is a leak that no patient identifier shows: collections are
-merged, files renamed, patients numbered twice. Duplicates are found in two steps. Candidates are
-pairs whose 12 x 12 thumbnails correlate; a candidate is confirmed if the images themselves, at
-128 px, correlate after the best small shift. Exposure, contrast and noise do not matter to a
-correlation, and 12 x 12 pixels do not see a shift.
+merged, files renamed, patients numbered twice. Identical pixels are found by their digests. Near
+duplicates are found in three steps, none of which looks at all pairs:
 
-Measured: near duplicates planted in phantoms (shift of 1 px, other exposure, noise) correlate by
-.9995 or more, the most alike different ones by .976; in 1,000 radiographs of the NIH there is one
-pair at 1.000, and the next, of different patients or days, are at .973 and below.
+1. *Candidates* lie near each other in an index. A 12 x 12 thumbnail of every image is mapped to the few
+   directions in which different images of the collection differ most, in units of what
+   :func:`disturbed` copies of one image differ by: Fisher's linear discriminant, with every image of
+   a sample a class and its disturbed copies the members. There a k-d tree searches the
+   radius within which disturbed copies of an image lie.
+2. A candidate *resembles* if its 32 x 32 thumbnails correlate at the best small shift.
+3. It is *confirmed* if the images themselves, at 128 px, correlate after the best small shift.
+   Exposure, contrast and noise do not matter much to a correlation.
+
+Like means the same exposure, not the same patient: neighbouring slices of a series and repeated
+films of one patient stay below the threshold unless next to nothing has moved, and sharing a patient is
+no leak by itself.
 """
 
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
+import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from radtransfer.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from radtransfer.data.images import Grey
 
 THUMBNAIL: Final = 12
-CANDIDATE: Final = 0.95
-"""Least correlation of the thumbnails of a candidate."""
+"""Side of the thumbnails that are indexed, pixels."""
+
+RESEMBLING: Final = 32
+"""Side of the thumbnails that candidates are sieved with, pixels."""
+
+RESEMBLANCE: Final = 0.85
+"""Least correlation of the thumbnails of a candidate that is looked at in full, shifted by 1 px at most."""
 
 COMPARED: Final = 128
 MARGIN: Final = 4
@@ -38,7 +59,146 @@ MARGIN: Final = 4
 CONFIRMED: Final = 0.99
 """Least correlation of a confirmed pair after the best shift."""
 
-_BLOCK: Final = 1024
+SHIFT: Final = 3.0
+GAMMA: Final = 0.35
+"""Disturbances that the index tolerates: shift, of ``COMPARED`` pixels, and logarithm of gamma."""
+
+_DIRECTIONS: Final = 12
+_SAMPLE: Final = 1000
+_COPIES: Final = 8
+_TOLERATED: Final = 0.999
+"""Share of disturbed copies within the radius of search."""
+
+_FEW: Final = 150
+"""Up to so many images every pair is a candidate: there is nothing to learn an index from."""
+
+_CHUNK: Final = 512
+_PAIRS: Final = 1_000_000
+"""Candidates held at once."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of images that show the same exposure.
+
+    Attributes
+    ----------
+    pairs : ndarray of int, shape (n_pairs, 2)
+        Positions, the smaller first. Of several identical images each is paired with the first only,
+        and only the first with near duplicates: the connected components are the duplicate groups.
+    correlation : ndarray of float64, shape (n_pairs,)
+        Of the images after the best small shift, see :func:`correlation`; 1 for identical pixels.
+    identical : ndarray of bool, shape (n_pairs,)
+        Every pixel is the same.
+    n_images : int
+    n_candidates : int
+        Pairs that the index gave.
+    n_compared : int
+        Candidates that were compared in full.
+    """
+
+    pairs: NDArray[np.intp]
+    correlation: NDArray[np.float64]
+    identical: NDArray[np.bool_]
+    n_images: int
+    n_candidates: int
+    n_compared: int
+
+    @property
+    def groups(self) -> NDArray[np.intp]:
+        """Number of each image's duplicate group, shape (n_images,)."""
+        return components(self.n_images, self.pairs)
+
+    def to_frame(self, **columns: ArrayLike) -> pd.DataFrame:
+        """Pairs as a table.
+
+        Parameters
+        ----------
+        **columns : array_like, shape (n_images,)
+            What to tell of both images, for instance ``image_id`` and ``patient_id``; column
+            ``<name>_1`` and ``<name>_2`` of the result.
+
+        Returns
+        -------
+        DataFrame
+            Also ``correlation`` and ``identical``; most alike first.
+        """
+        told = {
+            f"{name}_{side + 1}": pd.Series(values).to_numpy()[self.pairs[:, side]]
+            for name, values in columns.items()
+            for side in (0, 1)
+        }
+        frame = pd.DataFrame({**told, "correlation": self.correlation, "identical": self.identical})
+        return frame.sort_values(
+            ["identical", "correlation"], ascending=False, kind="stable", ignore_index=True
+        )
+
+
+def find_duplicates(
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Duplicates:
+    """Exact and near duplicates within one collection of images, or within and across several.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, height, width), or sequence of such arrays
+        May be memory-mapped: images are read in chunks, and what is kept of each is 1.3 kB. Positions
+        are counted through several arrays, whose sizes may differ. Constant images are like nothing.
+    progress : callable, optional
+        Called with what is being done, how much of it is done, and of how much.
+
+    Returns
+    -------
+    Duplicates
+
+    Raises
+    ------
+    InputError
+        If an array has another dtype or shape.
+    """
+    stack = _Stack([images] if isinstance(images, np.ndarray) else images)
+    tell = progress or (lambda *_: None)
+    digests, small, large = _fingerprints(stack, tell)
+    exact = _same(digests)
+    single = np.setdiff1d(np.flatnonzero(small.any(axis=1)), exact[:, 1])
+    near, alike, n_candidates, n_compared = [np.empty((0, 2), np.intp)], [np.empty(0)], 0, 0
+    for found, done in _candidates(stack, single, small[single]):
+        pairs = single[found]
+        n_candidates += len(pairs)
+        pairs = pairs[_resemblance(large, pairs) >= RESEMBLANCE]
+        n_compared += len(pairs)
+        value = _correlations(stack, pairs)
+        near.append(pairs[value >= CONFIRMED])
+        alike.append(value[value >= CONFIRMED])
+        tell("compare candidates", done, len(single))
+    pairs = np.concatenate([exact, *near])
+    value = np.concatenate([np.ones(len(exact)), *alike])
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return Duplicates(
+        pairs=pairs[order],
+        correlation=value[order],
+        identical=(np.arange(len(pairs)) < len(exact))[order],
+        n_images=len(stack),
+        n_candidates=n_candidates,
+        n_compared=n_compared,
+    )
+
+
+def near_pairs(images: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Pairs of images that show the same exposure; see :func:`find_duplicates`.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (n, height, width)
+
+    Returns
+    -------
+    ndarray of int, shape (n_pairs, 2)
+        Positions, the smaller first.
+    """
+    return find_duplicates(images).pairs
 
 
 def join_groups(
@@ -64,33 +224,12 @@ def join_groups(
     return name_components(component[: len(ids)], ids)
 
 
-def near_pairs(images: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Pairs of images that show the same exposure; exact duplicates are among them.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, height, width)
-        Not blank: a constant image correlates with nothing.
-
-    Returns
-    -------
-    ndarray of int, shape (n_pairs, 2)
-        Positions, the smaller first.
-    """
-    size = min(COMPARED, *images.shape[1:])
-    pairs = [
-        (i, j) for i, j in _candidates(images) if correlation(images[i], images[j], size=size) >= CONFIRMED
-    ]
-    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
-
-
 def correlation(one: Grey, other: Grey, *, size: int = COMPARED) -> float:
     """Pearson correlation of two images after the best shift.
 
     Parameters
     ----------
     one, other : ndarray of uint8, shape (height, width)
-        Of the same shape.
     size : int
         Side to which both are reduced, pixels.
 
@@ -99,25 +238,27 @@ def correlation(one: Grey, other: Grey, *, size: int = COMPARED) -> float:
     float
         Correlation of the centre of ``other`` with ``one``, at the best of (2 ``MARGIN`` + 1)^2 shifts.
     """
-    centre = _reduced(other, size)[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return float(cv2.matchTemplate(_reduced(one, size), centre, cv2.TM_CCOEFF_NORMED).max())
+    return _shifted_correlation(_reduced(one, size), _reduced(other, size), MARGIN)
 
 
-def _reduced(image: Grey, size: int) -> Grey:
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+def disturbed(image: Grey, rng: np.random.Generator) -> Grey:
+    """Copy as another export or another merge of collections might hold it.
 
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (COMPARED, COMPARED)
+    rng : Generator
+        Draws a shift of up to ``SHIFT`` pixels either way and a gamma of ``exp(-GAMMA)`` to ``exp(GAMMA)``.
 
-def _candidates(images: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Pairs with like thumbnails: one matrix product, in blocks of rows."""
-    thumbnails = np.stack([_reduced(image, THUMBNAIL).ravel() for image in images]).astype(np.float32)
-    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(thumbnails, axis=1, keepdims=True)
-    thumbnails /= np.where(norm > 0, norm, 1)
-    found = []
-    for start in range(0, len(images), _BLOCK):
-        alike = thumbnails[start : start + _BLOCK] @ thumbnails[start:].T >= CANDIDATE
-        found.append(np.argwhere(np.triu(alike, k=1)) + start)
-    return np.concatenate(found)
+    Returns
+    -------
+    ndarray of uint8, shape (COMPARED, COMPARED)
+    """
+    shift = np.eye(2, 3, dtype=np.float32)
+    shift[:, 2] = rng.uniform(-SHIFT, SHIFT, 2)
+    moved = cv2.warpAffine(image, shift, image.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    curve = np.rint(255 * (np.arange(256) / 255) ** np.exp(rng.uniform(-GAMMA, GAMMA))).astype(np.uint8)
+    return np.asarray(cv2.LUT(moved, curve), dtype=np.uint8)
 
 
 def components(n: int, pairs: ArrayLike) -> NDArray[np.intp]:
@@ -145,3 +286,139 @@ def name_components(component: NDArray[np.intp], ids: NDArray[np.str_]) -> NDArr
     order = np.argsort(ids, kind="stable")
     _, first = np.unique(component[order], return_index=True)
     return ids[order][first][np.searchsorted(np.unique(component), component)]
+
+
+# --- parts ------------------------------------------------------------------------------------------------
+
+
+class _Stack:
+    """Several arrays of images, counted through."""
+
+    def __init__(self, arrays: Sequence[NDArray[np.uint8]]) -> None:
+        for array in arrays:
+            if array.ndim != 3 or array.dtype != np.uint8:
+                raise InputError(
+                    f"images of dtype {array.dtype} and shape {array.shape}, uint8 (n, h, w) wanted"
+                )
+        self._arrays = arrays
+        self._start = np.cumsum([0, *(len(array) for array in arrays)])
+        # what is smaller than COMPARED is not enlarged, but all are compared at one size
+        self.size = min((COMPARED, *(side for array in arrays for side in array.shape[1:])))
+
+    def __len__(self) -> int:
+        return int(self._start[-1])
+
+    def __getitem__(self, position: int) -> Grey:
+        which = int(np.searchsorted(self._start, position, side="right")) - 1
+        image: Grey = self._arrays[which][position - self._start[which]]
+        return image
+
+
+def _reduced(image: Grey, size: int) -> Grey:
+    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _shifted_correlation(one: Grey, other: Grey, margin: int) -> float:
+    centre = other[margin:-margin, margin:-margin]
+    return float(cv2.matchTemplate(one, centre, cv2.TM_CCOEFF_NORMED).max())
+
+
+def _unit(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Flat thumbnails of mean 0 and norm 1: their inner product is the correlation; 0 if constant."""
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+    flat -= flat.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = flat / np.where(norm > 0, norm, 1)
+    return unit
+
+
+def _fingerprints(
+    stack: _Stack, tell: Callable[[str, int, int], None]
+) -> tuple[NDArray[np.bytes_], NDArray[np.float32], NDArray[np.uint8]]:
+    """Digest, 12 x 12 and 32 x 32 thumbnail of every image, from one reading; constant ones are all 0."""
+    n = len(stack)
+    digests = np.empty(n, dtype="S16")
+    small = np.zeros((n, THUMBNAIL**2), dtype=np.float32)
+    large = np.zeros((n, RESEMBLING, RESEMBLING), dtype=np.uint8)
+
+    def read(start: int) -> None:
+        rows = slice(start, min(start + _CHUNK, n))
+        tiny = np.zeros((rows.stop - start, THUMBNAIL, THUMBNAIL), dtype=np.uint8)
+        for row in range(start, rows.stop):
+            image = np.ascontiguousarray(stack[row])
+            shape = np.array(image.shape).tobytes()
+            digests[row] = hashlib.blake2b(image, digest_size=15, key=shape).digest() + b"."
+            reduced = _reduced(image, stack.size)
+            if reduced.min() < reduced.max():
+                tiny[row - start] = _reduced(reduced, THUMBNAIL)
+                large[row] = _reduced(reduced, RESEMBLING)
+            else:
+                digests[row] = row.to_bytes(15, "big") + b"="  # unlike any other
+        small[rows] = _unit(tiny)
+
+    # OpenCV and hashlib release the interpreter's lock
+    with ThreadPoolExecutor() as pool:
+        for done, _ in enumerate(pool.map(read, range(0, n, _CHUNK)), start=1):
+            tell("read images", min(done * _CHUNK, n), n)
+    return digests, small, large
+
+
+def _same(digests: NDArray[np.bytes_]) -> NDArray[np.intp]:
+    """Each repeated digest's positions, paired with the first of them."""
+    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    pairs = np.column_stack([first[which], np.arange(len(digests))])
+    same: NDArray[np.intp] = pairs[pairs[:, 0] < pairs[:, 1]].astype(np.intp)
+    return same
+
+
+def _candidates(
+    stack: _Stack, positions: NDArray[np.intp], thumbnails: NDArray[np.float32]
+) -> Iterator[tuple[NDArray[np.intp], int]]:
+    """Pairs of rows of ``thumbnails`` that may be near duplicates, in portions; also how far that is."""
+    n = len(positions)
+    if n <= _FEW:
+        yield np.argwhere(np.triu(np.ones((n, n), dtype=bool), k=1)), n
+        return
+    place, radius = _coordinates(stack, positions, thumbnails)
+    tree = KDTree(place)
+    count = tree.query_ball_point(place, radius, return_length=True, workers=-1)
+    portion = np.cumsum(count) // _PAIRS
+    for rows in np.split(np.arange(n), np.flatnonzero(np.diff(portion)) + 1):
+        near = tree.query_ball_point(place[rows], radius, workers=-1, return_sorted=False)
+        one, other = np.repeat(rows, count[rows]), np.concatenate(near)
+        yield np.column_stack([one, other])[one < other].astype(np.intp), int(rows[-1]) + 1
+
+
+def _coordinates(
+    stack: _Stack, positions: NDArray[np.intp], thumbnails: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], float]:
+    """Fisher's discriminant coordinates of thumbnails, and the radius that holds disturbed copies."""
+    rng = np.random.default_rng(0)
+    sample = np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(np.intp))
+    copies = [
+        _reduced(disturbed(image, rng), THUMBNAIL)
+        for image in (_reduced(stack[position], stack.size) for position in positions[sample])
+        for _ in range(_COPIES)
+    ]
+    disturbed_thumbnails, origin = _unit(np.stack(copies)), np.repeat(sample, _COPIES)
+    # shrinkage: copies of a sample of images do not fill all 144 dimensions
+    fisher = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=_DIRECTIONS)
+    fisher.fit(disturbed_thumbnails, origin)
+    place = fisher.transform(thumbnails)
+    moved = np.linalg.norm(fisher.transform(disturbed_thumbnails) - place[origin], axis=1)
+    return place, float(np.quantile(moved, _TOLERATED))
+
+
+def _resemblance(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Correlation of the 32 x 32 thumbnails of each pair, shifted by 1 px at most."""
+    return np.array([_shifted_correlation(thumbnails[i], thumbnails[j], 1) for i, j in pairs])
+
+
+def _correlations(stack: _Stack, pairs: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Correlation in full of each pair; pairs are ordered by their first image, which is kept at hand."""
+
+    @lru_cache(maxsize=4096)
+    def reduced(position: int) -> Grey:
+        return _reduced(stack[position], stack.size)
+
+    return np.array([_shifted_correlation(reduced(int(i)), reduced(int(j)), MARGIN) for i, j in pairs])

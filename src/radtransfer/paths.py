@@ -72,6 +72,15 @@ def manifest_path() -> Path:
     return project_root() / "data_manifest.yaml"
 
 
+OWN_DATA = "own_data"
+"""Folder of what the user adds to the manifest; not under version control."""
+
+
+def own_manifest_path() -> Path:
+    """Manifest of the user's own data."""
+    return project_root() / OWN_DATA / "manifest.yaml"
+
+
 def notebooks_dir() -> Path:
     """Notebooks of the study, without outputs."""
     return project_root() / "notebooks"

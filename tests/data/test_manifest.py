@@ -49,7 +49,7 @@ def test_the_projects_manifest_is_valid_and_lists_every_file() -> None:
         ({"files": [{"path": "a", "bytes": -1, "sha256": "0" * 64}]}, "bytes"),
         ({"files": []}, "no files are listed for the source 'mirror a'"),
         ({"sources": [{"kind": "ftp"}]}, "kind"),
-        ({"sources": [{"kind": "generated"}]}, "generated data have neither files"),
+        ({"sources": [{"kind": "generated"}]}, "source .generated. has neither files"),
     ],
 )
 def test_a_wrong_entry_is_refused_with_its_place(

@@ -105,10 +105,9 @@ def verify(dataset: DatasetArgument) -> None:
 def describe(dataset: DatasetArgument) -> None:
     """Tell what a dataset is, what its terms are, and, if it is here, who is in it."""
     from radtransfer.data.cohort import table1
-    from radtransfer.data.formats import load_format
+    from radtransfer.data.formats import read_cohort
 
     entry = load_manifest().dataset(dataset)
-    height, width = entry.native_size
     rows = [
         ("title", entry.title),
         ("modality", entry.modality),
@@ -117,16 +116,16 @@ def describe(dataset: DatasetArgument) -> None:
         ("access", entry.access),
         ("tasks", ", ".join(entry.tasks)),
         ("patients by", entry.patient_id_field or "unknown"),
-        ("original size", f"{height} x {width} px"),
+        ("original size", "{} x {} px".format(*entry.native_size) if entry.native_size else "unknown"),
         ("files", f"{len(entries_of(entry.files))}, {_megabytes(entry)}"),
         *((f"source {i}", str(source)) for i, source in enumerate(entry.sources, start=1)),
         ("fetched", _is_here(entry)),
     ]
     _print_rows(("field", "value"), rows)
     root = paths.raw_dir() / entry.id
-    if entry.generated or not root.is_dir():
+    if entry.generated or entry.format is None or not root.is_dir():
         return
-    cohort = load_format(entry.format).read_cohort(root, entry.options)
+    cohort = read_cohort(entry, root)
     for task in cohort.tasks:
         table = table1(cohort, task=task)
         typer.echo("")

@@ -38,6 +38,7 @@ from radtransfer.data.archives import is_web_page, unpack
 from radtransfer.data.manifest import (
     ArchiveSource,
     FileEntry,
+    FolderSource,
     Manifest,
     MirrorSource,
     PackageSource,
@@ -153,6 +154,7 @@ def fetch(dataset_id: str, *, manifest: Manifest | None = None, progress: Progre
     target = paths.raw_dir() / dataset.id
     if dataset.generated:
         return target
+    dataset.require_located()
     return fetch_entry(dataset.files, dataset.sources, target, progress=progress).folder
 
 
@@ -177,6 +179,7 @@ def verify(dataset_id: str, *, manifest: Manifest | None = None) -> VerifyReport
     folder = paths.raw_dir() / dataset.id
     if dataset.generated:
         return VerifyReport(dataset.id, folder, 0, ())
+    dataset.require_located()
     reports = (
         VerifyReport(dataset.id, folder, len(files), check(files, folder)) for files in dataset.file_lists()
     )
@@ -268,8 +271,11 @@ def _all_sizes_fit(files: Sequence[FileEntry], folder: Path) -> bool:
 
 
 def _bring(source: Source, files: Sequence[FileEntry], target: Path, progress: Progress | None) -> None:
-    if not isinstance(source, MirrorSource) and os.environ.get(OFFLINE, "") not in ("", "0"):
+    if not isinstance(source, MirrorSource | FolderSource) and os.environ.get(OFFLINE, "") not in ("", "0"):
         raise DataError(f"not asked, {OFFLINE} is set")
+    if isinstance(source, FolderSource):
+        _link(source, files, target, progress)
+        return
     _check_room(target, sum(file.bytes for file in files) - _begun(target))
     match source:
         case MirrorSource():
@@ -306,6 +312,23 @@ def _check_room(folder: Path, n_bytes: int) -> None:
             f"{n_bytes / 1e9:.3g} GB are needed and {free / 1e9:.3g} GB are free in {folder}",
             hint="free some space or set RADTRANSFER_WORK to another disk",
         )
+
+
+def _link(source: FolderSource, files: Sequence[FileEntry], target: Path, progress: Progress | None) -> None:
+    """Link what has the right bytes; nothing else in the folder is seen."""
+    folder = Path(source.path)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not there")
+
+    def link(file: FileEntry) -> None:
+        if problem := check_file(file, folder / file.path):
+            again = f"radtransfer data add {folder} --id {target.name} --replace"
+            raise DataError(str(problem), hint=f"if that is meant: {again}")
+        (target / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (target / file.path).unlink(missing_ok=True)
+        (target / file.path).symlink_to(folder / file.path)
+
+    _each(files, link, f"checking {source}", progress)
 
 
 def _copy(source: MirrorSource, files: Sequence[FileEntry], target: Path, progress: Progress | None) -> None:

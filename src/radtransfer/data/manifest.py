@@ -39,6 +39,12 @@ def _relative(value: str) -> str:
     return value
 
 
+def _absolute(value: str) -> str:
+    if not Path(value).is_absolute():
+        raise ValueError(f"{value!r} is no absolute path")
+    return value
+
+
 RelativePath = Annotated[str, AfterValidator(_relative)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -76,14 +82,14 @@ class FileEntry(_Frozen):
 
 
 class ChecksumList(_Frozen):
-    """Many files, listed in a tab-separated file that the package ships.
+    """Many files, listed in a tab-separated file that the package ships, or that was recorded of own data.
 
     Its columns are ``path``, ``bytes``, ``sha256`` and, where names differ at the source, ``member``.
 
     Attributes
     ----------
     path : str
-        Name in ``radtransfer/data/checksums``.
+        Name in ``radtransfer/data/checksums``; below the project for lists of the user's own data.
     bytes, sha256 : int, str
         Size and checksum of the list itself, so that the manifest pins every byte.
     """
@@ -100,7 +106,8 @@ class ChecksumList(_Frozen):
         DataError
             If the list is not the one that the manifest names.
         """
-        return _read_list(CHECKSUMS / self.path, self.sha256)
+        own = self.path.startswith(f"{paths.OWN_DATA}/")
+        return _read_list((paths.project_root() if own else CHECKSUMS) / self.path, self.sha256)
 
 
 @cache
@@ -186,6 +193,30 @@ class MirrorSource(_Source):
         return f"mirror {self.folder}"
 
 
+class FolderSource(_Source):
+    """Files in a folder of the user's own machine, used where they lie: they are linked, not copied."""
+
+    kind: Literal["folder"]
+    path: Annotated[str, AfterValidator(_absolute)]
+
+    def __str__(self) -> str:
+        return f"folder {self.path}"
+
+
+class ManualSource(_Source):
+    """Files that the user has to download from a page, mostly after registration.
+
+    Where they lie and which bytes they have is recorded by ``radtransfer data add``, see
+    :mod:`radtransfer.data.own`.
+    """
+
+    kind: Literal["manual"]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://")]
+
+    def __str__(self) -> str:
+        return f"by hand from {self.url}"
+
+
 class GeneratedSource(_Source):
     """No files: the package draws the data itself."""
 
@@ -196,7 +227,7 @@ class GeneratedSource(_Source):
 
 
 Source = Annotated[
-    UrlSource | ArchiveSource | PackageSource | MirrorSource | GeneratedSource,
+    UrlSource | ArchiveSource | PackageSource | MirrorSource | FolderSource | ManualSource | GeneratedSource,
     Field(discriminator="kind"),
 ]
 
@@ -211,11 +242,11 @@ class _Entry(_Frozen):
     @model_validator(mode="after")
     def _every_source_has_files(self) -> _Entry:
         for source in self.sources:
-            generated = source.kind == "generated"
-            if not generated and not self.files and not source.files:
+            if source.kind in ("generated", "manual"):
+                if self.files or source.files or len(self.sources) > 1:
+                    raise ValueError(f"a source '{source}' has neither files nor others beside it")
+            elif not self.files and not source.files:
                 raise ValueError(f"no files are listed for the source '{source}'")
-            if generated and (self.files or source.files or len(self.sources) > 1):
-                raise ValueError("generated data have neither files nor other sources")
         return self
 
     def file_lists(self) -> tuple[tuple[FileEntry, ...], ...]:
@@ -239,10 +270,10 @@ class Dataset(_Entry):
         Whether anybody may download it, after registration only, or nobody needs to.
     patient_id_field : str
         Column of the original table that tells patients apart; empty if there is none.
-    native_size : tuple of int
-        Height and width of the originals, pixels.
-    format : str
-        Module of :mod:`radtransfer.data.formats` that reads the layout.
+    native_size : tuple of int, optional
+        Height and width of the originals, pixels; none if they differ or there are no images.
+    format : str, optional
+        Module of :mod:`radtransfer.data.formats` that reads the layout; none for tables without images.
     tasks : tuple of str
         Tasks that its labels allow.
     options : dict
@@ -257,8 +288,8 @@ class Dataset(_Entry):
     modality: Literal["xray", "ct", "mri"]
     access: Literal["open", "registered", "generated"]
     patient_id_field: str
-    native_size: tuple[int, int]
-    format: Identifier
+    native_size: tuple[int, int] | None = None
+    format: Identifier | None = None
     tasks: tuple[Identifier, ...] = Field(min_length=1)
     options: dict[str, Any] = {}
 
@@ -269,8 +300,30 @@ class Dataset(_Entry):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the checksums of the entry's own files: the identity of the raw data."""
+        """SHA-256 over the checksums of the entry's own files: the identity of the raw data.
+
+        Raises
+        ------
+        DataError
+            If the user has not said yet where the files lie.
+        """
+        self.require_located()
         return sha256_json([[file.path, file.sha256] for file in entries_of(self.files)])
+
+    def require_located(self) -> None:
+        """Refuse data that the user has to download, and has not said where they lie.
+
+        Raises
+        ------
+        DataError
+            Says where they are to be had, and what to do then.
+        """
+        source = self.sources[0]
+        if source.kind == "manual":
+            raise DataError(
+                f"{self.id} has to be downloaded by hand from {source.url}",
+                hint=f"then: radtransfer data add FOLDER --id {self.id}",
+            )
 
 
 class WeightsEntry(_Entry):
@@ -330,7 +383,8 @@ def load_manifest(path: Path | None = None) -> Manifest:
     Parameters
     ----------
     path : Path, optional
-        The checkout's ``data_manifest.yaml`` by default.
+        By default the checkout's ``data_manifest.yaml``, and what the user added to it
+        (``own_data/manifest.yaml``).
 
     Returns
     -------
@@ -342,13 +396,37 @@ def load_manifest(path: Path | None = None) -> Manifest:
         If it is missing, is no YAML, or breaks the schema; the message names the first offending
         field and, for an unknown one, the nearest that exists.
     """
-    path = path or paths.manifest_path()
+    if path:
+        return _validated(_read_yaml(path), path)
+    study = _validated(_read_yaml(paths.manifest_path()), paths.manifest_path())
+    own = paths.own_manifest_path()
+    return _with_own(study, own) if own.is_file() else study
+
+
+def _with_own(study: Manifest, path: Path) -> Manifest:
+    """Add the user's entries; of a dataset to be downloaded by hand they tell where it lies."""
+    content = _read_yaml(path)
+    entries = dict(content.get("datasets") or {}) if isinstance(content, dict) else {}
+    for name in study.datasets.keys() & entries.keys():
+        known = study.datasets[name]
+        if known.sources[0].kind != "manual":
+            raise InputError(f"{path}: {name} is a dataset of the study", hint="give yours another name")
+        if isinstance(entries[name], dict):
+            entries[name] = known.model_dump() | entries[name]
+    own = _validated(content | {"datasets": entries} if isinstance(content, dict) else content, path)
+    return study.model_copy(update={"datasets": study.datasets | own.datasets})
+
+
+def _read_yaml(path: Path) -> Any:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no manifest {path}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _validated(content: Any, path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:

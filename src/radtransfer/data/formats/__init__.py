@@ -12,7 +12,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from radtransfer.errors import unknown_name
+from radtransfer.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,14 +53,16 @@ class Format(Protocol):
         ...
 
 
-def load_format(name: str) -> Format:
+def load_format(name: str | None) -> Format:
     """Layout module by name.
 
     Raises
     ------
     InputError
-        If there is none; names the nearest.
+        If there is none, and names the nearest; or if the dataset is one of tables without images.
     """
+    if name is None:
+        raise InputError("this dataset has no images", hint="radtransfer data describe tells what it has")
     if name not in FORMATS:
         raise unknown_name("format", name, FORMATS)
     return cast("Format", import_module(f"{__name__}.{name}"))

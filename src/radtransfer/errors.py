@@ -9,13 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+LONGEST = 1200
+"""Characters of a message above which its middle is left out."""
+
+
 class RadtransferError(Exception):
     """Base of every error the command line reports in one line.
 
     Parameters
     ----------
     message : str
-        What is wrong and where.
+        What is wrong and where. Made one line of printable characters, whatever a file put into it.
     hint : str, optional
         What to do about it; appended to the message.
 
@@ -28,9 +32,17 @@ class RadtransferError(Exception):
     exit_status = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(f"{message} ({hint})" if hint else message)
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
+        super().__init__(f"{self.message} ({self.hint})" if hint else self.message)
+
+
+def _one_line(text: str) -> str:
+    """Text without what a file may have put into it to break a line or command a terminal."""
+    words = " ".join(text.split())
+    if len(words) > LONGEST:
+        words = f"{words[: LONGEST // 2]} [...] {words[-LONGEST // 4 :]}"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
 
 
 class InputError(RadtransferError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,6 +14,9 @@ from radtransfer.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+MAX_BYTES = 1 << 30
+"""Unpacked size above which a table is refused; the largest public one has 50 MB."""
 
 
 def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str = ",") -> pd.DataFrame:
@@ -60,9 +64,14 @@ def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str =
             raise DataError(f"{path} has two columns {name!r}")
     for name in required:
         if name not in header:
-            raise DataError(f"{path} has no column {name!r}", hint=f"it has: {', '.join(header)}")
+            raise DataError(f"{path} has no column {name!r}", hint=f"it has: {_listed(header)}")
     frame = pd.DataFrame(rows, columns=header, index=pd.Index(numbers, dtype=int), dtype=str)
     return frame.mask(frame == "")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(name[:40] for name in names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown
 
 
 def separator_of(path: Path, candidates: Iterable[str]) -> str:
@@ -97,11 +106,14 @@ def separator_of(path: Path, candidates: Iterable[str]) -> str:
 
 def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise DataError(f"{path} has more than {MAX_BYTES >> 20} MiB", hint="divide the table")
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text (byte {error.start})", hint="save it as UTF-8") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Grey = NDArray[np.uint8]
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
+"""Formats that are tried, whatever a file's name. Pillow knows more, and has some read by other programs."""
+
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pillow modes of which mode L loses no depth; colour becomes luma (ITU-R BT.601), opacity is dropped."""
 
@@ -33,7 +36,7 @@ def decode(path: Path) -> Grey:
     Parameters
     ----------
     path : Path
-        PNG, JPEG or another format of Pillow with 8 bits a channel.
+        One of :data:`FORMATS` with 8 bits a channel.
 
     Returns
     -------
@@ -45,13 +48,13 @@ def decode(path: Path) -> Grey:
         If the file is truncated, no image, or has more than 8 bits a channel (which mode L would clip).
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode not in EIGHT_BIT_MODES:
                 raise DecodeError(f"{path} has mode {image.mode}, not 8 bits a channel")
             return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except (DecodeError, FileNotFoundError):
+        raise
+    except Exception as error:  # Pillow's readers raise nearly every type there is
         raise DecodeError(f"{path} does not decode: {error}") from error
 
 

@@ -63,9 +63,11 @@ FINDINGS: Final = (
     "Pneumothorax",
 )
 NO_FINDING: Final = "No Finding"
+MOST_VISITS: Final = 10_000
+"""Numbers of visits above this are errors; the largest of the collection is 183."""
 ADJUDICATED_FINDINGS: Final = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "Image Index",
     "Finding Labels",
     "Follow-up #",
@@ -134,8 +136,8 @@ def read_table(root: Path) -> pd.DataFrame:
     """
     for name in (TABLE, OLDER_TABLE):
         if (path := _find(root, name)) is not None:
-            table = read_delimited(path, required=_COLUMNS)
-            _refuse_repeated(table, path)
+            table = read_delimited(path, required=COLUMNS)
+            refuse_repeated(table, path)
             return table
     raise DataError(f"{TABLE} is missing in {root}", hint="radtransfer data fetch brings it")
 
@@ -162,7 +164,7 @@ def cohort_of(table: pd.DataFrame, files: dict[str, str], *, dataset: str) -> Co
     DataError
         If the table lacks a column or a file.
     """
-    if missing := [name for name in _COLUMNS if name not in table]:
+    if missing := [name for name in COLUMNS if name not in table]:
         raise DataError(f"{dataset}: NIH's table has no column {missing[0]!r}")
     rows = table.loc[table["Image Index"].isin(files)].sort_values("Image Index")
     unknown = sorted(set(files) - set(rows["Image Index"]))
@@ -187,7 +189,7 @@ def cohort_of(table: pd.DataFrame, files: dict[str, str], *, dataset: str) -> Co
                 "site": "NIH Clinical Center",
                 "label_pneumonia": _against_no_finding(rows["Finding Labels"], "Pneumonia"),
                 "findings": rows["Finding Labels"],
-                "follow_up": pd.to_numeric(rows["Follow-up #"], errors="coerce").astype("Int64"),
+                "follow_up": _whole(rows["Follow-up #"]),
             }
         ),
         dataset=dataset,
@@ -235,7 +237,14 @@ def _task(finding: str) -> str:
     return finding.lower().replace(" ", "_")
 
 
-def _refuse_repeated(table: pd.DataFrame, path: Path) -> None:
+def _whole(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Numbers of visits; what is none is null."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    return numbers.where(numbers.between(0, MOST_VISITS) & (numbers % 1 == 0)).astype("Int64")
+
+
+def refuse_repeated(table: pd.DataFrame, path: Path) -> None:
+    """Refuse a table that lists an image twice, or a row without one."""
     repeated = table.loc[table["Image Index"].duplicated(), "Image Index"]
     if len(repeated):
         raise DataError(f"{path} lists {repeated.iloc[0]} twice ({len(repeated)} such rows)")
@@ -284,7 +293,7 @@ def _read_adjudicated(paths: Iterable[Path]) -> pd.DataFrame:
     parts = []
     for path in paths:
         table = read_delimited(path, required=["Image Index", *ADJUDICATED_FINDINGS])
-        _refuse_repeated(table, path)
+        refuse_repeated(table, path)
         answers = table[list(ADJUDICATED_FINDINGS)]
         if not answers.isin(["YES", "NO"]).all(axis=None):
             raise DataError(f"{path} has an answer other than YES and NO")

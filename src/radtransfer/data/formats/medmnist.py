@@ -11,6 +11,7 @@ Yang J, Shi R, Wei D, et al. MedMNIST v2. Sci Data 2023;10:41.
 from __future__ import annotations
 
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -43,7 +44,19 @@ BLOCK_BYTES: Final = 1 << 24
 """Images kept in memory at a time; a few such blocks."""
 
 _BLOCKS_KEPT: Final = 4
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,  # of an array's header, which is a Python literal
+    SyntaxError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    EOFError,
+    ValueError,
+    OSError,
+    RuntimeError,  # NotImplementedError, too
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 

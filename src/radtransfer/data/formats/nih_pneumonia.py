@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from radtransfer.data.delimited import read_delimited
 from radtransfer.data.formats import NO_OPTIONS, chestxray14
 from radtransfer.data.images import resize_shortest
 
@@ -43,11 +42,9 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     """
     files = {path.name: path.relative_to(root).as_posix() for path in (root / "images").glob("*.png")}
     if (root / METADATA).is_file():
-        table = pd.read_csv(root / METADATA, dtype=str)
-        table = table.drop(columns=["image", "patient_id", "age", "sex", "view", "label"]).assign(
-            **{"Image Index": table["image"]}
-        )
-        table.columns = table.columns.str.removeprefix(PREFIX)
+        names = {"image": "Image Index"} | {PREFIX + name: name for name in chestxray14.COLUMNS[1:]}
+        table = read_delimited(root / METADATA, required=names)[list(names)].rename(columns=names)
+        chestxray14.refuse_repeated(table, root / METADATA)
     else:
         table = chestxray14.read_table(root)
     return chestxray14.cohort_of(table, files, dataset="nih_pneumonia_1000")

@@ -11,6 +11,7 @@ from radtransfer.atomic import atomic_folder
 from radtransfer.data.cohort import LABEL, Cohort
 from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.images import decode
+from radtransfer.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,9 +44,13 @@ def write(spec: PhantomSpec, root: Path) -> None:
 
 def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     """Read the table of phantoms; beside the common columns it has the planted truths."""
-    frame = pd.read_parquet(root / TABLE)
+    try:
+        frame = pd.read_parquet(root / TABLE)
+        dataset = str(frame["dataset"].iloc[0])
+    except (OSError, ValueError, LookupError, TypeError, MemoryError) as error:  # pyarrow's are among them
+        raise DataError(f"{root / TABLE} is damaged: {error}", hint=f"delete {root} and run again") from error
     tasks = tuple(name.removeprefix(LABEL) for name in map(str, frame.columns) if name.startswith(LABEL))
-    return Cohort(frame, frame["dataset"].iloc[0], tasks)
+    return Cohort(frame, dataset, tasks)
 
 
 def read_image(root: Path, row: Mapping[str, Any]) -> Grey:

@@ -328,8 +328,7 @@ def _unit(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = flat / np.where(norm > 0, norm, 1)
-    return unit
+    return np.asarray(flat / np.where(norm > 0, norm, 1), dtype=np.float32)
 
 
 def _fingerprints(
@@ -347,7 +346,7 @@ def _fingerprints(
         for row in range(start, rows.stop):
             image = np.ascontiguousarray(stack[row])
             shape = np.array(image.shape).tobytes()
-            digests[row] = hashlib.blake2b(image, digest_size=15, key=shape).digest() + b"."
+            digests[row] = hashlib.blake2b(image.data, digest_size=15, key=shape).digest() + b"."
             reduced = _reduced(image, stack.size)
             if reduced.min() < reduced.max():
                 tiny[row - start] = _reduced(reduced, THUMBNAIL)

@@ -231,6 +231,7 @@ def test_unknown_options_and_empty_folders_are_refused(tmp_path: Path) -> None:
         ("DimSize = 40 40 30", "DimSize = 40 40", "no volume"),
         ("ElementType = MET_SHORT", "ElementType = MET_OTHER", "unknown MET_OTHER"),
         ("NDims = 3\n", "", "unknown NDims"),
+        ("CompressedData = False", "CompressedData = True", "CompressedData = True"),
         ("ElementSpacing = 1 1 1", "ElementSpacing = 1 0 1", "mm|pacing"),
         ("TransformMatrix = 1 0 0", "TransformMatrix = 0 0 0", "span|irection|eterminant"),
     ],

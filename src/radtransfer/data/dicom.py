@@ -26,6 +26,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from scipy.special import expit
 
 from radtransfer.data.demographics import parse_age, parse_sex
 from radtransfer.data.images import DecodeError, Grey
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 MAX_PIXELS: Final = 2 * 89_478_485
 """Pixels of one frame above which a file is refused, Pillow's limit for other image files."""
+
+MAX_FRAMES: Final = 1 << 16
+"""Frames of one file above which it is refused."""
 
 MAX_INFLATED_BYTES: Final = 1 << 30
 """Size above which a deflated data set is refused."""
@@ -136,6 +140,8 @@ def read_header(path: Path) -> Header:
     with _one_error(path):
         dataset = read_dataset(path, specific_tags=_HEADER_TAGS)
         n_frames = int(dataset.get("NumberOfFrames") or 1)
+        if not 1 <= n_frames <= MAX_FRAMES:
+            raise DecodeError(f"{path} tells of {n_frames} frames")
         orientation, positions = _planes(dataset, n_frames)
         code = _text(dataset, "Modality").upper()
         return Header(
@@ -199,7 +205,9 @@ def read_frame(path: Path, *, frame: int = 0, window: tuple[float, float] | None
     with _one_error(path):
         dataset = read_dataset(path)
         _check_readable(path, dataset, frame)
-        stored = pixel_array(path, index=frame)
+        # by path only this frame is read, but pydicom does not inflate then
+        deflated = dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+        stored = pixel_array(dcmread(path) if deflated else path, index=frame)
         if stored.dtype.kind not in "iub":
             raise DecodeError(f"{path} has pixels of type {stored.dtype}, not whole numbers")
         interpretation = _text(dataset, "PhotometricInterpretation").upper()
@@ -245,7 +253,7 @@ def apply_window(
         if width == 0:
             return (levels > center).astype(np.float64)
     elif function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(-4 * (levels - center) / width)))
+        return np.asarray(expit(4 * (levels - center) / width))
     elif function != "LINEAR_EXACT":
         raise ValueError(f"VOI LUT function {function!r} is unknown")
     return np.asarray(np.clip((levels - center) / width + 0.5, 0, 1))
@@ -359,7 +367,7 @@ def _luma(colour: NDArray[Any], bits: int) -> Grey:
 
 def _planes(dataset: Dataset, n_frames: int) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Orientation and positions of the frames, if all are known and all planes are parallel."""
-    if n_frames > 1 and "PerFrameFunctionalGroupsSequence" not in dataset:
+    if n_frames > 1 and len(dataset.get("PerFrameFunctionalGroupsSequence") or []) != n_frames:
         return None, None
     orientation, positions = None, []
     for frame in range(n_frames):

@@ -49,7 +49,14 @@ _MET_BYTES: Final = {
     "MET_FLOAT": 4,
     "MET_DOUBLE": 8,
 }
+_PLAIN_MHD: Final = {
+    "ElementNumberOfChannels": "1",
+    "HeaderSize": "0",
+    "CompressedData": "False",
+    "BinaryData": "True",
+}
 _NIFTI_HEADER_BYTES: Final = 348
+_CHUNK: Final = 1 << 20
 
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
@@ -110,7 +117,7 @@ def read_grid(path: Path) -> Grid:
         If the file is damaged or no volume of three dimensions.
     """
     with _one_error(path):
-        reader = _open(path)
+        reader = _open(path, voxels=False)
         if reader.GetDimension() != 3:
             raise DecodeError(f"{path} has {reader.GetDimension()} dimensions, not 3")
         grid = Grid(
@@ -124,6 +131,25 @@ def read_grid(path: Path) -> Grid:
         if not abs(np.linalg.det(grid.direction)) > 1e-6:
             raise DecodeError(f"{path} has axes that do not span space")
         return grid
+
+
+def count_slices(path: Path) -> int:
+    """Count the axial slices of a volume, whatever way it is stored; 1 for an image of two dimensions.
+
+    Raises
+    ------
+    DecodeError
+        If the file is damaged.
+    """
+    with _one_error(path):
+        reader = _open(path, voxels=False)
+        rank = reader.GetDimension()
+        if rank < 3:
+            return 1
+        direction = np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3]
+        letters = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction.ravel().tolist())
+        axis = next(i for i, letter in enumerate(letters) if letter in "IS")
+        return int(reader.GetSize()[axis])
 
 
 def read_block(path: Path, start: Sequence[int], size: Sequence[int]) -> sitk.Image:
@@ -141,7 +167,7 @@ def read_block(path: Path, start: Sequence[int], size: Sequence[int]) -> sitk.Im
         If the file is damaged.
     """
     with _one_error(path):
-        reader = _open(path)
+        reader = _open(path, voxels=True)
         reader.SetExtractIndex([int(first) for first in start])
         reader.SetExtractSize([int(count) for count in size])
         return cast("sitk.Image", reader.Execute())
@@ -156,7 +182,7 @@ def read_volume(path: Path) -> sitk.Image:
         If the file is damaged, or has other dimensions or several values per voxel.
     """
     with _one_error(path):
-        reader = _open(path)
+        reader = _open(path, voxels=True)
         image = reader.Execute()
         # a series of one, as converters write it
         while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
@@ -170,11 +196,12 @@ def read_volume(path: Path) -> sitk.Image:
         return cast("sitk.Image", image)
 
 
-def _open(path: Path) -> sitk.ImageFileReader:
+def _open(path: Path, *, voxels: bool) -> sitk.ImageFileReader:
+    """Check a file, with its voxels if they are to be read, and open it."""
     if path.suffix == ".mhd":
         _check_mhd(path)
     elif path.name.endswith(NIFTI_SUFFIXES):
-        _check_nifti(path)
+        _check_nifti(path, voxels)
     else:
         raise DecodeError(f"{path} is neither MetaImage (.mhd) nor NIfTI (.nii, .nii.gz)")
     reader = sitk.ImageFileReader()
@@ -199,8 +226,15 @@ def _check_mhd(path: Path) -> None:
     shape = [int(count) for count in fields["DimSize"].split()]
     if len(shape) != 3 or fields["NDims"] != "3" or min(shape) < 1:
         raise DecodeError(f"{path} is no volume: DimSize is {fields['DimSize']}")
-    if int(fields.get("ElementNumberOfChannels", 1)) != 1 or int(fields.get("HeaderSize", 0)) != 0:
-        raise DecodeError(f"{path} has several channels or a header in its file of voxels; neither is read")
+    plain = {
+        "ElementNumberOfChannels": "1",
+        "HeaderSize": "0",
+        "CompressedData": "False",
+        "BinaryData": "True",
+    }
+    for name, value in plain.items():
+        if fields.get(name, value).lower() != value.lower():
+            raise DecodeError(f"{path} has {name} = {fields[name]}, not {value}; it is not read")
     name = fields["ElementDataFile"]
     if PurePath(name).name != name or name in ("LIST", "LOCAL", "Local", "local") or "%" in name:
         raise DecodeError(f"{path} names no file beside it: ElementDataFile is {name[:80]!r}")
@@ -209,13 +243,15 @@ def _check_mhd(path: Path) -> None:
         raise DecodeError(f"{voxels} is a link")
     expected = int(np.prod(shape, dtype=object)) * _MET_BYTES[fields["ElementType"]]
     found = voxels.stat().st_size
-    packed = fields.get("CompressedData", "False").lower() == "true"
-    if expected > MAX_VOLUME_BYTES or (expected > found * DEFLATE_RATIO if packed else expected != found):
+    if expected > MAX_VOLUME_BYTES or expected != found:
         raise DecodeError(f"{path} tells of {expected} bytes of voxels, but {name} has {found}")
 
 
-def _check_nifti(path: Path) -> None:
-    """Check the header of a NIfTI file (either byte order, version 1) against its size."""
+def _check_nifti(path: Path, voxels: bool) -> None:
+    """Check the header of a NIfTI file (either byte order, version 1) against its size.
+
+    A packed file that ends early is unpacked to find that out: ITK shows what is missing as zeros.
+    """
     packed = path.name.endswith(".gz")
     with gzip.open(path) if packed else path.open("rb") as file:
         header = file.read(_NIFTI_HEADER_BYTES)
@@ -237,6 +273,13 @@ def _check_nifti(path: Path) -> None:
     found = path.stat().st_size * (DEFLATE_RATIO if packed else 1)
     if expected > MAX_VOLUME_BYTES or int(offset) + expected > found:
         raise DecodeError(f"{path} tells of {expected} bytes of voxels, more than it has")
+    if packed and voxels:
+        with gzip.open(path) as file:
+            left = int(offset) + expected
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                left -= len(chunk)
+        if left > 0:
+            raise DecodeError(f"{path} is truncated: {left} of {expected} bytes of voxels are missing")
 
 
 @contextmanager

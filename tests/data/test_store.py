@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,11 @@ from radtransfer.data.splits import LEAKS
 from radtransfer.data.store import CuratedDataset, curate
 from radtransfer.errors import DataError, InputError, LeakageError
 
-SPEC = PhantomSpec(n_patients=400, size=64, n_near_duplicates=4, seed=2)
+SPEC = PhantomSpec(n_patients=150, size=48, n_near_duplicates=6, seed=2)
 
 
 def make(**changes: Any) -> CuratedDataset:
-    wanted: dict[str, Any] = {"task": "pneumonia", "image_size": 64, "seed": 1, "phantom": SPEC}
+    wanted: dict[str, Any] = {"task": "pneumonia", "image_size": 48, "seed": 1, "phantom": SPEC}
     return curate("phantom_xray", **(wanted | changes))
 
 
@@ -38,7 +37,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 def test_a_curated_dataset_keeps_its_promises(work: Path) -> None:
     dataset = make()
     frame = dataset.cohort.frame
-    assert dataset.images.shape == (len(frame), 64, 64)
+    assert dataset.images.shape == (len(frame), 48, 48)
     assert dataset.images.dtype == np.uint8
     with pytest.raises(ValueError, match="read-only"):
         dataset.images[0, 0, 0] = 1
@@ -228,27 +227,21 @@ def test_excluded_images_are_kept_for_inspection(work: Path, monkeypatch: pytest
     assert warned.to_dict() == {"00005": quality.INVERTED}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "images.npy",
-        "cohort.parquet",
-        "assignment.parquet",
-        "curation.json",
-        "excluded.npy",
-        "excluded.parquet",
-    ],
-)
-def test_an_altered_file_is_refused(work: Path, name: str) -> None:
-    folder = make().folder
-    with (folder / name).open("r+b") as stream:
-        stream.seek(-2, os.SEEK_END)
-        stream.write(b"\x01")
-    with pytest.raises(DataError, match=f"{name} is not what curation wrote"):
-        CuratedDataset.open(folder)
-    (folder / name).unlink()
-    with pytest.raises(DataError, match=f"{name} is missing"):
-        CuratedDataset.open(folder)
+def test_an_altered_file_is_refused(work: Path) -> None:
+    whole = make(phantom=SMALL, image_size=32, n_folds=2).folder
+    names = {path.name for path in whole.iterdir()} - {store.CHECKSUMS}
+    assert names >= {"images.npy", "cohort.parquet", "assignment.parquet", "curation.json", "excluded.npy"}
+    for name in names:
+        folder = work / f"altered {name}"
+        shutil.copytree(whole, folder)
+        with (folder / name).open("r+b") as stream:
+            stream.seek(-2, os.SEEK_END)
+            stream.write(b"\x01")
+        with pytest.raises(DataError, match=f"{name} is not what curation wrote"):
+            CuratedDataset.open(folder)
+        (folder / name).unlink()
+        with pytest.raises(DataError, match=f"{name} is missing"):
+            CuratedDataset.open(folder)
 
 
 def test_phantoms_and_real_data_are_not_mixed_up(work: Path) -> None:
@@ -259,60 +252,167 @@ def test_phantoms_and_real_data_are_not_mixed_up(work: Path) -> None:
 
 
 def test_too_large_an_image_size_is_said_to_be_so(work: Path) -> None:
-    with pytest.raises(InputError, match="shortest side below 65 px"):
-        make(image_size=65)
+    with pytest.raises(InputError, match="shortest side below 49 px"):
+        make(image_size=49)
 
 
-KILLED = """
-import sys
+def test_what_another_task_has_decoded_is_copied(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from radtransfer.data.formats import phantom
+
+    def curated(**changes: Any) -> CuratedDataset:
+        return make(phantom=spec, image_size=32, n_folds=2, **changes)
+
+    spec = replace(SMALL, n_patients=100)
+    original, decoded = phantom.read_image, []
+    monkeypatch.setattr(
+        phantom, "read_image", lambda root, row: decoded.append(row["image_id"]) or original(root, row)
+    )
+    young = curated(age_max=50)
+    make(phantom=spec, image_size=24)  # other pixels
+    decoded.clear()
+    everybody = curated()
+    there = set(young.cohort.frame["image_id"])
+    assert len(there) > 20
+    assert set(decoded) == set(everybody.cohort.frame["image_id"]) - there
+    told = bytes_of(everybody.folder)
+    shutil.rmtree(young.folder)
+    shutil.rmtree(everybody.folder)
+    assert bytes_of(curated().folder) == told
+    shutil.rmtree(everybody.folder)
+    (curated(age_max=60).folder / "images.npy").write_bytes(b"")  # damaged: passed over
+    assert bytes_of(curated().folder) == told
+
+
+@pytest.mark.parametrize("failure", [MemoryError("no 7 GB"), IndexError("no frame 3")])
+def test_a_reader_that_fails_is_told_in_one_line(
+    work: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    from radtransfer.data.formats import phantom
+
+    def read_image(root: Path, row: Any) -> Any:
+        if row["patient_id"] == "00007":
+            raise failure
+        return decode(root / row["path"])
+
+    monkeypatch.setattr(phantom, "read_image", read_image)
+    with pytest.raises(DataError) as error:
+        make(phantom=SMALL, image_size=32)
+    kind = type(failure).__name__
+    assert str(error.value) == (
+        f"image phantom_xray_00007_00 was not read from phantom_xray_00007_00.png: {kind}: {failure}"
+    )
+
+
+PROCESSES = """
+import os, random, signal, sys, time
 from pathlib import Path
-from radtransfer.data import decoding, store
+from radtransfer.data import decoding, duplicates, fetch, store
+from radtransfer.data.formats import load_format
 from radtransfer.data.phantoms import PhantomSpec
-decoding.CHUNK = 64
-def slowly(what, done, total):
-    print(done, flush=True)
-    import time; time.sleep(60 if done >= 128 and sys.argv[1] == "stop" else 0)
-store.curate("phantom_xray", task="pneumonia", image_size=64, seed=1, progress=slowly,
-             phantom=PhantomSpec(n_patients=400, size=64, n_near_duplicates=4, seed=2))
+from radtransfer.errors import RadtransferError
+
+load_format("phantom")
+decoding.CHUNK = 16
+SPEC = PhantomSpec(n_patients=120, size=48, n_near_duplicates=2, seed=2)
+
+def begin(work):
+    "Curate in a child process; what was imported need not be imported again."
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ["RADTRANSFER_WORK"] = str(work)
+    try:
+        store.curate("phantom_xray", task="pneumonia", image_size=48, seed=1, phantom=SPEC)
+    except RadtransferError as error:
+        print(error, flush=True)
+        os._exit(error.exit_status)
+    os._exit(0)
+
+def status(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
 
 
-def test_killed_in_the_middle_it_resumes_and_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(work: Path, stop: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", KILLED, stop],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"RADTRANSFER_WORK": str(work)},
-        )
+def in_processes(script: str, *arguments: object, within: Sequence[str] = ()) -> str:
+    done = subprocess.run(
+        [*within, sys.executable, "-c", PROCESSES + script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
-    broken = run(tmp_path / "broken", "stop")
-    assert broken.stdout is not None
-    while (line := broken.stdout.readline()) and int(line) < 128:
-        pass
-    broken.send_signal(signal.SIGKILL)
-    assert broken.wait(30) == -signal.SIGKILL
-    curated = tmp_path / "broken" / "curated"
-    assert not [path for path in curated.iterdir() if (path / "curation.json").is_file()]
-    first_chunk = next(curated.glob("*.chunks/00000000.npz"))
-    written = first_chunk.stat().st_mtime_ns
-    keep = tmp_path / "first.npz"
-    os.link(first_chunk, keep)  # outlives the clearing up
 
-    again = run(tmp_path / "broken", "go")
-    out, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, out
-    whole = run(tmp_path / "whole", "go")
-    whole.communicate(timeout=120)
-    assert whole.returncode == 0
+def the_dataset(work: Path) -> Path:
+    """The one dataset in a work folder, nothing else being left there."""
+    names = {path.name for path in (work / "curated").iterdir()} - {".locks"}
+    assert len(names) == 1, names
+    return work / "curated" / names.pop()
 
-    (one,) = (path for path in curated.glob("phantom_xray-*") if path.is_dir())
-    (other,) = (path for path in (tmp_path / "whole/curated").glob("phantom_xray-*") if path.is_dir())
-    assert one.name == other.name
-    assert bytes_of(one) == bytes_of(other)
-    assert keep.stat().st_mtime_ns == written  # the chunk was read, not decoded again
+
+KILLED = """
+whole, broken = map(Path, sys.argv[1:])
+begun = time.monotonic()
+assert status(begin(whole)) == 0
+usual = time.monotonic() - begun
+chunks, kills = 0, 0
+while True:
+    pid = begin(broken)
+    if kills < 8:
+        time.sleep(random.uniform(0, usual / 2))
+        os.kill(pid, signal.SIGKILL)
+    if (ended := status(pid)) == 0:
+        break
+    assert ended == -signal.SIGKILL
+    kills += 1
+    left = len(list(broken.glob("curated/*.chunks/0*.npz")))
+    assert left >= chunks, (left, chunks)
+    chunks = left
+print(kills, chunks)
+"""
+
+
+def test_killed_at_random_points_it_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    kills, chunks = map(int, in_processes(KILLED, tmp_path / "whole", tmp_path / "broken").split())
+    assert kills >= 3
+    assert chunks > 0  # some were left to go on from
+    assert bytes_of(the_dataset(tmp_path / "broken")) == bytes_of(the_dataset(tmp_path / "whole"))
+
+
+def test_two_processes_at_once_make_one_dataset(tmp_path: Path) -> None:
+    in_processes(
+        "both = [begin(sys.argv[1]), begin(sys.argv[1])]; assert [*map(status, both)] == [0, 0]", tmp_path
+    )
+    CuratedDataset.open(the_dataset(tmp_path))
+
+
+FULL = """
+small, whole = map(Path, sys.argv[1:])
+assert status(begin(whole)) == 0
+os.system(f"mount -t tmpfs none {small}")
+for room in ("400k", "800k", "1000k", "1250k", "1350k"):
+    os.system(f"mount -o remount,size={room} {small}")
+    assert status(begin(small / "work")) == 1, room
+    sys.stdout.flush()
+os.system(f"mount -o remount,size=64m {small}")
+assert status(begin(small / "work")) == 0
+os.system(f"cp -r {small}/work {whole.parent}/copy")
+"""
+
+
+def test_a_full_disk_is_told_and_room_is_all_it_takes_to_go_on(tmp_path: Path) -> None:
+    own_mounts = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*own_mounts, "true"], check=False).returncode:
+        pytest.skip("this system lets users mount no small disk")
+    small = tmp_path / "small"
+    small.mkdir()
+    told = in_processes(FULL, small, tmp_path / "whole", within=own_mounts).splitlines()
+    assert len(told) == 5
+    assert all(line.startswith("the disk is full: ") and "free some space" in line for line in told)
+    for place in ("/raw/", ".npz was not written", "/complete was not written"):
+        assert any(place in line for line in told), told
+    assert bytes_of(the_dataset(tmp_path / "copy")) == bytes_of(the_dataset(tmp_path / "whole"))
 
 
 def test_an_image_that_does_not_decode_is_counted(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,10 @@ RECORDED: Final = ("file_bytes", "height", "width")
 """Bytes of the raw file, if it holds this image alone, and size of the image as the layout reads it."""
 
 
+def _black() -> Grey:
+    return np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.uint8)
+
+
 @dataclass(frozen=True)
 class Decoded:
     """One image of the cohort.
@@ -60,16 +64,14 @@ class Decoded:
     """
 
     image: Grey | None
-    fault: str
-    warning: str
-    thumbnail: Grey
-    raw: tuple[int, int, int]
+    fault: str = ""
+    warning: str = ""
+    thumbnail: Grey = field(default_factory=_black)
+    raw: tuple[int, ...] = (0, 0, 0)
 
 
 Reader = Callable[[Mapping[str, Any]], Decoded]
 """Decodes one row of a cohort."""
-
-_NO_THUMBNAIL: Final = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.uint8)
 
 
 def reader(layout: Format, root: Path, size: int) -> Reader:
@@ -92,13 +94,11 @@ def reader(layout: Format, root: Path, size: int) -> Reader:
         try:
             image = layout.read_image(root, row)
         except DecodeError:
-            return Decoded(None, DOES_NOT_DECODE, "", _NO_THUMBNAIL, (file_bytes, 0, 0))
-        raw = (file_bytes, *image.shape)
-        if fault := defect(image, size, modality=row["modality"]):
-            return Decoded(None, fault, "", thumbnail(image), raw)
-        return Decoded(
-            standardise(image, size), "", warning(image, modality=row["modality"]), _NO_THUMBNAIL, raw
-        )
+            return Decoded(None, DOES_NOT_DECODE, raw=(file_bytes, 0, 0))
+        raw, modality = (file_bytes, *image.shape), row["modality"]
+        if fault := defect(image, size, modality=modality):
+            return Decoded(None, fault, thumbnail=thumbnail(image), raw=raw)
+        return Decoded(standardise(image, size), warning=warning(image, modality=modality), raw=raw)
 
     return read
 

@@ -28,13 +28,14 @@ from radtransfer.data.decoding import (
     DOES_NOT_DECODE,
     RECORDED,
     THUMBNAIL,
+    Decoded,
     decode_all,
     read_part,
     reader,
 )
 from radtransfer.data.duplicates import join_groups, near_pairs
 from radtransfer.data.fetch import fetch
-from radtransfer.data.formats import load_format
+from radtransfer.data.formats import load_format, read_cohort
 from radtransfer.data.manifest import load_manifest
 from radtransfer.data.splits import (
     OFFICIAL_FOLD,
@@ -52,11 +53,15 @@ from radtransfer.hashing import sha256_file, sha256_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from radtransfer.data.decoding import Reader
     from radtransfer.data.fetch import Progress
     from radtransfer.data.phantoms import PhantomSpec
 
 RECIPE: Final = 3
 """Raised when a change of the code changes curated datasets."""
+
+DECODING: Final = ("recipe", "dataset", "options", "files", "phantom", "image_size")
+"""Parameters on which the pixels of an image depend."""
 
 IDENTITY: Final = (
     "image_id",
@@ -270,13 +275,16 @@ def curate(
         if not target.is_dir():
             layout = load_format(entry.format)
             root = _raw_folder(dataset_id, phantom, progress)
-            cohort = layout.read_cohort(root, entry.options)
+            cohort = read_cohort(entry, root)
             if listed := {file.path for files in entry.file_lists() for file in files}:
                 # nothing else in the folder was verified
                 cohort = cohort.keep(cohort.frame["path"].isin(listed))
             cohort, flow = select(cohort, task=task, age_min=age_min, age_max=age_max)
-            files = decode_all(reader(layout, root, image_size), cohort.frame, image_size, chunks, progress)
-            _store(target, cohort, flow, files, parameters)
+            read = _or_from_other_tasks(reader(layout, root, image_size), parameters)
+            files = decode_all(read, cohort.frame, image_size, chunks, progress)
+            # what a killed process leaves behind goes with the chunks
+            _store(chunks / "complete", cohort, flow, files, parameters)
+            (chunks / "complete").rename(target)
         shutil.rmtree(chunks, ignore_errors=True)  # also those of a process killed after it had stored
     return CuratedDataset.open(target)
 
@@ -297,6 +305,32 @@ def _raw_folder(dataset_id: str, phantom: PhantomSpec | None, progress: Progress
     if not root.is_dir():
         write(phantom, root)
     return root
+
+
+def _or_from_other_tasks(read: Reader, parameters: Mapping[str, Any]) -> Reader:
+    """Reader that takes what was decoded for another task or selection of the same files."""
+    known: dict[str, tuple[CuratedDataset, int]] = {}
+    for told in paths.curated_dir().glob(f"{parameters['dataset']}-*/curation.json"):
+        others = json.loads(told.read_text(encoding="utf-8"))["parameters"]
+        if all(others.get(name) == parameters[name] for name in DECODING):
+            try:
+                dataset = CuratedDataset.open(told.parent)
+            except DataError:
+                continue  # whoever wants that dataset will be told
+            known |= {name: (dataset, row) for row, name in enumerate(dataset.cohort.frame["image_id"])}
+
+    def read_or_copy(row: Mapping[str, Any]) -> Decoded:
+        if row["image_id"] not in known:
+            return read(row)
+        dataset, i = known[row["image_id"]]
+        facts = dataset.cohort.frame.iloc[i]
+        return Decoded(
+            np.array(dataset.images[i]),
+            warning="" if pd.isna(facts["quality_warning"]) else facts["quality_warning"],
+            raw=tuple(0 if pd.isna(facts[name]) else int(facts[name]) for name in RECORDED),
+        )
+
+    return read_or_copy
 
 
 def _facts(files: Sequence[Path]) -> pd.DataFrame:

@@ -14,8 +14,10 @@ CLAIMS = """
 - id: C1
   claim: networks beat <baselines>
   paper: 80 % to 90 %
-  difference: [0.1, 0.1]
-  finding: {kind: comparison, number: diff.t.a.accuracy, weights: weights.w.kind}
+  finding:
+    kind: comparison
+    differences:
+      - {number: diff.t.a.accuracy, weights: weights.w.kind, paper: [0.1, 0.1]}
   section: 04_evaluation
 - id: C2
   claim: later
@@ -71,10 +73,49 @@ def test_the_verdict_follows_the_interval(
     assert f"lies {size} it" in row.remark
 
 
+TWO = """
+- id: C3
+  claim: networks beat baselines in two measures
+  paper: 77 % to 89 %, 79 % to 90 %
+  finding:
+    kind: comparison
+    differences:
+      - {number: diff.t.a.sensitivity, weights: weights.w.kind, paper: [0.12, 0.12]}
+      - {number: diff.t.a.specificity, weights: weights.w.kind, paper: [0.11, 0.11]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lows", "verdict", "remark"),
+    [
+        ((0.01, 0.02), "supported", "2 of 2 intervals lie above zero; the paper's gain lies inside 2 of 2"),
+        ((0.01, -0.02), "partly supported", "1 of 2 intervals lie above zero"),
+        ((-0.01, -0.02), "not supported", "0 of 2 intervals"),
+    ],
+)
+def test_a_claim_of_two_measures_needs_both(
+    tmp_path: Path, lows: tuple[float, float], verdict: str, remark: str
+) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(TWO)
+    numbers = [
+        Number(key=f"diff.t.a.{name}", value=0.1, low=low, high=0.2, level=0.95, n={"patients": 9})
+        for name, low in zip(("sensitivity", "specificity"), lows, strict=True)
+    ]
+    start = Number(key="weights.w.kind", value="weights learned on ImageNet")
+    ledger = fill_ledger(load_claims(path), Registry.collect([*numbers, start]))
+    assert ledger.rows[0].verdict == verdict
+    assert remark in ledger.rows[0].remark
+    assert [number.key for number in ledger.rows[0].numbers] == [number.key for number in numbers]
+    html = ledger._repr_html_()
+    assert html.count("95 % CI") == 2
+    assert html.count("9 patients") == 1  # of both alike
+
+
 def test_without_imagenet_nothing_was_transferred(claims: Path) -> None:
     ledger = fill_ledger(load_claims(claims), registry(0.1, 0.2, start="random numbers"))
     assert ledger.rows[0].verdict == "not testable"
-    assert ledger.rows[0].number is None
+    assert ledger.rows[0].numbers == ()
     assert ledger.count("not testable") == 2
 
 
@@ -137,7 +178,7 @@ def test_being_as_good_is_judged_by_the_margin(tmp_path: Path, low: float, sourc
     )
     row = fill_ledger(load_claims(path), numbers).rows[0]
     assert row.verdict == verdict
-    assert (row.number is None) == (verdict == "not testable")
+    assert (row.numbers == ()) == (verdict == "not testable")
     if verdict != "not testable":
         assert "the margin fixed beforehand; by others' networks" in row.remark
 

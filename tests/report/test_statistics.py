@@ -62,10 +62,10 @@ def test_the_page_records_what_was_planted(tmp_path: Path) -> None:
         "finetuned-frozen": (1, 1),
     }
     assert numbers.get("tests.pneumonia.n_pairs").value == 9
-    assert numbers.get("tests.pneumonia.wilcoxon.smallest_p").value == 0.5
+    assert numbers.get("tests.pneumonia.smallest_p").value == 0.5
     assert "Transfer v. scratch: 2 pairs" in shown.alt
     assert "1 better, 0 worse, 1 undecided" in shown.alt
-    drawn = pd.read_csv(tmp_path / "tiny" / "figures" / "test_matrix.csv")
+    drawn = pd.read_csv(tmp_path / "tiny" / "figures" / "test_matrix_pneumonia.csv")
     assert len(drawn) == 9
     assert (drawn["auc_holm"] >= drawn["auc_p"]).all()
     assert (drawn["significant"] == (drawn["auc_holm"] <= 0.05)).all()
@@ -73,9 +73,19 @@ def test_the_page_records_what_was_planted(tmp_path: Path) -> None:
 
 def test_training_images_are_what_a_fold_leaves() -> None:
     # 10 images in the folds; 4 and 6 of them held out
-    held_out = pd.DataFrame({"model": "a", "fold": [0] * 4 + [1] * 6})
+    held_out = pd.DataFrame(
+        {
+            "model": "a",
+            "fold": [0] * 4 + [1] * 6,
+            "part": ["test", "validation"] * 5,
+            "image_id": range(10),
+        }
+    )
     dataset = SimpleNamespace(folds=SimpleNamespace(table=range(10)))
     assert page.training_images(held_out, dataset) == pytest.approx(5.0)  # type: ignore[arg-type]
+    # an image with a row for each of three classes is one image
+    by_class = pd.concat([held_out.assign(target=target) for target in "abc"])
+    assert page.training_images(by_class, dataset) == pytest.approx(5.0)  # type: ignore[arg-type]
 
 
 def test_without_a_declared_pair_there_is_no_chapter() -> None:

@@ -169,14 +169,25 @@ def test_record_names_everything(step: Step) -> None:
     step.figure("f", drawing(), alt="a", caption="c", data=pd.DataFrame({"x": [1]}))
     step.table("t", pd.DataFrame({"x": [1]}), caption="c")
     step.runs([SimpleNamespace(spec=SimpleNamespace(hash=name)) for name in ("aa", "bb", "aa")])
-    step.dataset(SimpleNamespace(folder=Path("/somewhere/pneumonia-0123456789ab")))
+    for task in ("tumour", "bacterial"):
+        step.dataset(SimpleNamespace(task=task, folder=Path(f"/somewhere/phantom-{task}")))
     step.save()
     later = Step("13_claims", study_dir=step.study_dir)
     record = later.previous("04_evaluation")
     assert (record["notebook"], record["profile"]) == ("04_evaluation", "tiny")
     assert (record["figures"], record["tables"], record["runs"]) == (["f"], ["t"], ["aa", "bb"])
-    assert record["dataset"] == "pneumonia-0123456789ab"
+    # in the order of the profile
+    assert list(record["datasets"].items()) == [
+        ("tumour", "phantom-tumour"),
+        ("bacterial", "phantom-bacterial"),
+    ]
     assert not re.search(r"/(tmp|somewhere|work)", str(record))
+
+
+def test_a_task_has_one_dataset(step: Step) -> None:
+    step.dataset(SimpleNamespace(task="tumour", folder=Path("a")))
+    with pytest.raises(InputError, match="already recorded a dataset for tumour"):
+        step.dataset(SimpleNamespace(task="tumour", folder=Path("b")))
 
 
 def test_previous_step_is_absent(step: Step) -> None:

@@ -37,15 +37,13 @@ MANIFEST = {
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_data_curation": {
-        "DATASET": "phantom_xray",
-        "TASK": "pneumonia",
+        "TASKS": {"pneumonia": {"dataset": "phantom_xray", "phantom": {"n_patients": 40}}},
         "IMAGE_SIZE": 64,
         "AGE_MIN": 18,
         "AGE_MAX": 80,
         "TEST_FRACTION": 0.1,
         "N_FOLDS": 3,
         "SEED": 1,
-        "PHANTOM": None,
     },
     "02_traditional_baselines": {
         "BASELINES": ["metadata"],
@@ -55,6 +53,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "03_transfer_learning": {
         "NETWORKS": ["custom_cnn_scratch"],
+        "NETWORKS_OF": {},
         "INPUT_SIZE": 32,
         "INPUT_SIZE_OF": {},
         "VIEWS": 0,

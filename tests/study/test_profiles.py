@@ -41,13 +41,20 @@ def test_an_unknown_profile_is_refused_with_the_nearest(project: Project) -> Non
 
 
 def test_values_arrive_as_written(project: Project) -> None:
-    project.set_parameters(IMAGE_SIZE=96, PHANTOM={"n_patients": 40, "auc": 1 / 1.25})
-    parameters = load_profile("small").notebooks["01_data_curation"]
-    expected = PARAMETERS["01_data_curation"] | {
-        "IMAGE_SIZE": 96,
-        "PHANTOM": {"n_patients": 40, "auc": 0.8},
+    tasks = {
+        "pneumonia": {"dataset": "phantom_xray", "phantom": {"n_patients": 40, "auc": 1 / 1.25}},
+        "haemorrhage": {"dataset": "phantom_ct", "phantom": {"modality": "ct"}, "age_min": 30},
     }
-    assert parameters.model_dump() == expected
+    project.set_parameters(IMAGE_SIZE=96, TASKS=tasks)
+    parameters = load_profile("small").notebooks["01_data_curation"]
+    # what a task does not name is not filled in: the common value holds
+    assert parameters.model_dump() == PARAMETERS["01_data_curation"] | {"IMAGE_SIZE": 96, "TASKS": tasks}
+    assert set(parameters.datasets) == {"phantom_xray", "phantom_ct"}
+
+
+def task(name: str = "pneumonia", **changes: Any) -> dict[str, Any]:
+    """Curate one task from phantoms of the chest."""
+    return {"TASKS": {name: {"dataset": "phantom_xray", "phantom": {}} | changes}}
 
 
 WRONG = [
@@ -59,18 +66,35 @@ WRONG = [
     ("01_data_curation", {"SEED": True}, r"SEED = True should be integer"),
     ("01_data_curation", {"IMAGE_SIZE": 8}, r"IMAGE_SIZE = 8 should be greater than or equal to 16"),
     ("01_data_curation", {"TEST_FRACTION": 0.6}, r"TEST_FRACTION = 0.6 should be less than or equal to 0.5"),
-    ("01_data_curation", {"AGE_MIN": 81}, r"AGE_MIN 81 is above AGE_MAX 80"),
-    ("01_data_curation", {"DATASET": "phantom_xry"}, r"dataset 'phantom_xry' \(did you mean 'phantom_xray'"),
-    ("01_data_curation", {"TASK": "haemorrhage"}, r"unknown task of phantom_xray 'haemorrhage'"),
-    ("01_data_curation", {"PHANTOM": {"n_patient": 9}}, r"did you mean 'n_patients'\?"),
-    ("01_data_curation", {"PHANTOM": {"n_patients": "9"}}, r"n_patients: '9' should be integer"),
-    ("01_data_curation", {"PHANTOM": {"auc": 1.5}}, r"phantom auc is 1.5"),
-    ("01_data_curation", {"PHANTOM": {"modality": "ct"}}, r"PHANTOM does not describe phantom_xray"),
+    ("01_data_curation", {"AGE_MIN": 81}, r"pneumonia: the lowest age 81 is above the highest 80"),
+    ("01_data_curation", task(age_max=17), r"pneumonia: the lowest age 18 is above the highest 17"),
+    ("01_data_curation", task(age_max=130), r"TASKS.pneumonia.age_max = 130 should be less"),
+    ("01_data_curation", {"TASKS": {}}, r"TASKS is empty"),
+    ("01_data_curation", {"TASKS": {"pneumonia": {}}}, r"TASKS.pneumonia.dataset is missing"),
+    ("01_data_curation", task(dataset="phantom_xry"), r"'phantom_xry' \(did you mean 'phantom_xray'"),
+    ("01_data_curation", task("haemorrhage"), r"unknown task of phantom_xray 'haemorrhage'"),
+    ("01_data_curation", task(agemin=3), r"unknown parameter of TASKS.pneumonia 'agemin' .*'age_min'"),
+    ("01_data_curation", task(phantom={"n_patient": 9}), r"did you mean 'n_patients'\?"),
+    ("01_data_curation", task(phantom={"n_patients": "9"}), r"n_patients: '9' should be integer"),
+    ("01_data_curation", task(phantom={"auc": 1.5}), r"phantom auc is 1.5"),
+    ("01_data_curation", task(phantom={"modality": "ct"}), r"describes haemorrhage of phantom_ct, not of"),
+    ("01_data_curation", task(phantom={"task": "bacterial"}), r"phantom describes bacterial of phantom_xray"),
+    ("01_data_curation", task(phantom=None), r"TASKS.pneumonia.phantom is missing: phantom_xray has to be"),
     ("02_traditional_baselines", {"BASELINES": []}, r"BASELINES is empty"),
     ("02_traditional_baselines", {"BASELINES": ["metdata"]}, r"did you mean 'metadata'\?"),
     ("02_traditional_baselines", {"BASELINES": ["metadata"] * 2}, r"a baseline is named twice"),
     ("02_traditional_baselines", {"FOLDS_USED": 4}, r"FOLDS_USED 4 is above N_FOLDS 3"),
     ("03_transfer_learning", {"NETWORKS": ["vgg16_frzen"]}, r"did you mean 'vgg16_frozen'\?"),
+    ("03_transfer_learning", {"NETWORKS_OF": {"pneumonia": ["vgg"]}}, r"unknown network 'vgg'"),
+    ("03_transfer_learning", {"NETWORKS_OF": {"pneumonia": []}}, r"NETWORKS_OF.pneumonia is empty"),
+    ("03_transfer_learning", {"NETWORKS_OF": {"pnemonia": ["vgg16_frozen"]}}, r"did you mean 'pneumonia'\?"),
+    ("03_transfer_learning", {"INPUT_SIZE_OF": {"vgg16_frozen": 64}}, r"unknown network 'vgg16_frozen'"),
+    ("03_transfer_learning", {"INPUT_SIZE_OF": {"tumour.custom_cnn_scratch": 64}}, r"unknown task 'tumour'"),
+    (
+        "03_transfer_learning",
+        {"INPUT_SIZE_OF": {"pneumonia.vgg16_frozen": 64}},
+        r"unknown network of pneumonia 'vgg16_frozen'",
+    ),
     ("03_transfer_learning", {"LEARNING_RATE": "1e-4"}, r"YAML reads 1e-4 as text: write 0.0001 or 1.0e-4"),
     ("03_transfer_learning", {"DROPOUT": 1.0}, r"DROPOUT = 1.0 should be less than 1"),
 ]
@@ -89,9 +113,9 @@ def test_a_wrong_parameter_is_refused(
 
 def test_every_problem_is_told_at_once(project: Project) -> None:
     parameters = PARAMETERS["01_data_curation"] | {"SEED": -1, "N_FOLDS": 1}
-    del parameters["TASK"]
+    del parameters["TASKS"]
     project.write_profile(notebooks={"01_data_curation": parameters})
-    with pytest.raises(InputError, match=r"TASK is missing; N_FOLDS = 1 .*; SEED = -1 "):
+    with pytest.raises(InputError, match=r"TASKS is missing; N_FOLDS = 1 .*; SEED = -1 "):
         load_profile("small")
 
 
@@ -140,7 +164,7 @@ def test_the_parameters_cell_is_read_without_executing_it(project: Project, cura
         ({"tags": ()}, r"has 0 cells tagged 'parameters'"),
         ({"parameters": PARAMETERS["01_data_curation"] | {"IMAGESIZE": 3}}, r"did you mean 'IMAGE_SIZE'"),
         ({"parameters": PARAMETERS["01_data_curation"] | {"SEED": "one"}}, r"SEED = 'one' should be integer"),
-        ({"parameters": {"DATASET": "phantom_xray"}}, r"TASK is missing"),
+        ({"parameters": {"IMAGE_SIZE": 64}}, r"TASKS is missing"),
     ],
 )
 def test_a_notebook_that_disagrees_with_its_schema_is_refused(

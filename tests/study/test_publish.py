@@ -63,7 +63,7 @@ def completed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         dataset = paths.curated_dir() / "phantom_xray-0123456789ab"
         dataset.mkdir(parents=True, exist_ok=True)
         (dataset / "curation.json").write_text(json.dumps({"n": 3, "source": str(dataset)}))
-        step._dataset = dataset.name
+        step._datasets["pneumonia"] = dataset.name
         step.save()
         content = json.loads(notebook.path.read_text())
         injected = {"cell_type": "code", "id": "x", "metadata": {}, "source": "", "execution_count": 1}
@@ -94,7 +94,7 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert results == completed.root / "results"
     assert sorted(tree(results)) == [
         "SHA256SUMS",
-        "curation/phantom_xray.json",
+        "curation/pneumonia.json",
         "environment.json",
         "notebooks/01_data_curation.ipynb",
         "numbers.json",
@@ -117,7 +117,12 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert json.loads((results / "numbers.json").read_text())["numbers"][0]["value"] == 1
     assert yaml.safe_load((results / "profile.yaml").read_text())["publishable"] is True
     timings = json.loads((results / "timings.json").read_text())
-    assert timings["runs"][1] == {"model": "metadata", "fold": 1, "train_s": 1.5}
+    assert timings["runs"][1] == {
+        "task": "pneumonia",
+        "model": "metadata",
+        "fold": 1,
+        "train_s": 1.5,
+    }
     assert timings["steps_s"][NOTEBOOK] >= 0
     environment = json.loads((results / "environment.json").read_text())
     assert environment["driver"]["python"] == platform.python_version()
@@ -154,7 +159,7 @@ def test_publishing_twice_gives_the_same(completed: Project) -> None:
         (
             lambda project: project.write_profile(
                 publishable=True,
-                notebooks={NOTEBOOK: PARAMETERS[NOTEBOOK] | {"DATASET": "readers"}},
+                notebooks={NOTEBOOK: PARAMETERS[NOTEBOOK] | {"TASKS": {"pneumonia": {"dataset": "readers"}}}},
             ),
             DataError,
             "the terms of readers",

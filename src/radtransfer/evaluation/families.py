@@ -7,7 +7,8 @@ the adjustment for multiplicity counts them all. Four tests are made of every pa
 - ``auc``, the primary one: difference of the cross-validated AUCs. In each fold it is the paired difference
   of two AUCs with the variance for clustered images (DeLong 1988 in the form of Obuchowski 1997); folds hold
   different patients, so the variance of the mean is the sum of theirs over the squared number of folds
-  (LeDell 2015). It asks whether *these fitted* models differ on further patients.
+  (LeDell 2015). It asks whether *these fitted* models differ on further patients. With more than two
+  classes it is the difference of the means over the classes, each against the rest.
 - ``accuracy``: McNemar's test of right against wrong decisions, for clustered images (Obuchowski 1998).
 - ``folds_t``: t-test of the folds' differences in AUC with the correction of Nadeau and Bengio (2003). It
   asks whether the *ways of training* differ, and has few folds to answer with.
@@ -37,7 +38,7 @@ from scipy import stats
 
 from radtransfer.errors import InputError, unknown_name
 from radtransfer.stats.agreement import cohen_kappa
-from radtransfer.stats.auc import compare_auc
+from radtransfer.stats.auc import compare_auc, compare_macro_auc
 from radtransfer.stats.multiplicity import adjust_p_values
 from radtransfer.stats.paired import clustered_mcnemar, corrected_resampled_t, wilcoxon_signed_rank
 from radtransfer.stats.result import Estimate
@@ -308,13 +309,14 @@ def kappa_with_reference(evaluation: Evaluation) -> dict[str, Estimate]:
         patient) the estimate has no interval and ``method`` says so.
     """
     result = {}
+    labels = tuple(range(len(evaluation.classes)))
     for name, performance in evaluation.models.items():
         table = performance.table
         ratings = table["label"].to_numpy(), table["decision"].to_numpy()
-        plain = cohen_kappa(*ratings, labels=(0, 1), level=evaluation.level)
+        plain = cohen_kappa(*ratings, labels=labels, level=evaluation.level)
         result[name] = _if_it_exists(
             lambda ratings=ratings, table=table: cohen_kappa(  # type: ignore[misc]
-                *ratings, labels=(0, 1), cluster=table["patient_id"], level=evaluation.level
+                *ratings, labels=labels, cluster=table["patient_id"], level=evaluation.level
             ),
             otherwise=plain.estimate,
             level=evaluation.level,
@@ -332,11 +334,15 @@ def _fold_differences(first: Performance, second: Performance) -> list[Estimate]
         )
     results = []
     for fold in np.unique(folds):
-        part, other = (performance.table.loc[folds == fold] for performance in (first, second))
+        rows = folds == fold
+        part = first.table.loc[rows]
+        scores = [performance.scores[rows] for performance in (first, second)]
         try:
-            results.append(
-                compare_auc(part["label"], part["score"], other["score"], cluster=part["patient_id"])
-            )
+            if len(first.classes) == 2:
+                found = compare_auc(part["label"], *(s[:, 0] for s in scores), cluster=part["patient_id"])
+            else:
+                found = compare_macro_auc(part["label"], *scores, cluster=part["patient_id"])
+            results.append(found)
         except ValueError as error:
             raise InputError(
                 f"{first.model} and {second.model}, fold {fold}: {error}", hint="use fewer, larger folds"
@@ -349,7 +355,8 @@ def _mean_of_folds(by_fold: list[Estimate], *, n: dict[str, int], level: float) 
     k = len(by_fold)
     value = math.fsum(result.estimate for result in by_fold) / k
     se = math.sqrt(math.fsum(result.details["variance"] for result in by_fold)) / k
-    method = "paired DeLong for clustered images (Obuchowski 1997) in each fold, mean over folds"
+    of_classes = " of the mean over classes" if "classes" in by_fold[0].n else ""
+    method = f"paired DeLong{of_classes} for clustered images (Obuchowski 1997) in each fold, mean over folds"
     low = high = p_value = statistic = None
     if se > 0:
         statistic = value / se

@@ -4,13 +4,16 @@ A prediction table has one row per model, image and part of a fold (columns of
 :data:`radtransfer.training.runs.PREDICTION_COLUMNS`). Human readers, other people's models and
 the study's own networks are therefore treated alike.
 
-Two conventions hold throughout:
+Three conventions hold throughout:
 
 - The threshold of a fold maximises Youden's J on that fold's *validation* images; test images
   never take part in choosing it.
 - Cross-validated AUC is the mean of the folds' AUCs (LeDell, Petersen and van der Laan 2015,
   Electron J Stat 9:1583-1607, eq. 2): scores of different folds come from different models and
   are never ranked against each other.
+- A task of more than two classes is judged as so many questions of one class against the rest; AUC,
+  sensitivity, specificity, precision and F1 are means over the classes (macro averages). Its decision
+  is the class of the highest score and needs no threshold. A binary task is one question.
 
 Intervals come from resampling whole patients inside folds; the fitted models and their
 thresholds are held fixed, so that they say how sure we are of these models' performance and
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -32,7 +35,7 @@ from radtransfer.stats.bootstrap import ClusterBootstrap
 from radtransfer.stats.result import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,8 +50,6 @@ METRICS: dict[str, str] = {
 """Metrics by key, with the name readers see."""
 
 CLASSES = ("negative", "positive")
-
-_RATIOS = ("accuracy", "sensitivity", "specificity", "precision", "f1")
 
 
 def youden_threshold(y_true: NDArray[np.int_], y_score: NDArray[np.float64]) -> float:
@@ -81,6 +82,35 @@ def youden_threshold(y_true: NDArray[np.int_], y_score: NDArray[np.float64]) -> 
     return float((thresholds[best] + lower) / 2)
 
 
+Question: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float64]]"
+"""Labels, 0 or 1, and scores of all images."""
+
+
+def _score_columns(n_classes: int) -> list[str]:
+    return ["score"] if n_classes == len(CLASSES) else [f"score_{number}" for number in range(n_classes)]
+
+
+def _questions(label: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[Question, ...]:
+    """Each class against the rest; of a binary task, with one column of scores, the task itself."""
+    n = scores.shape[1]
+    numbers = (1,) if n == 1 else range(n)
+    return tuple(
+        ((label == number).astype(np.int64), scores[:, column]) for column, number in enumerate(numbers)
+    )
+
+
+def _by_fold(
+    measure: Callable[[Any, Any], float], questions: Sequence[Question], fold: NDArray[np.int_]
+) -> pd.Series[float]:
+    """Measure in each fold, mean over the questions."""
+    return pd.Series(
+        {
+            f: float(np.mean([measure(y[fold == f], score[fold == f]) for y, score in questions]))
+            for f in np.unique(fold)
+        }
+    )
+
+
 @dataclass(frozen=True)
 class Performance:
     """Performance of one model over the test parts of all its folds.
@@ -92,14 +122,16 @@ class Performance:
     weights : str
         ``"imagenet"``, ``"random"`` or ``"none"``.
     table : DataFrame
-        Test predictions in the evaluation's common order: image_id, patient_id, fold, label,
-        score, decision.
+        Test predictions in the evaluation's common order: image_id, patient_id, fold, label, decision
+        (numbers of classes) and score, or score_0 to score_<K - 1> of K > 2 classes.
     thresholds : dict of int to float
-        Threshold of each fold.
+        Threshold of each fold; empty with more than two classes.
     metrics : dict of str to Estimate
         By key of :data:`METRICS`.
     validation_auc : float
         Mean AUC on the validation parts; what model choice may look at.
+    classes : tuple of str
+        Names of the classes, in the order of their numbers.
     """
 
     model: str
@@ -108,39 +140,38 @@ class Performance:
     thresholds: dict[int, float]
     metrics: dict[str, Estimate]
     validation_auc: float
+    classes: tuple[str, ...] = CLASSES
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores, one column a question, shape (n, 1) or (n, n_classes)."""
+        scores: NDArray[np.float64] = self.table[_score_columns(len(self.classes))].to_numpy(float)
+        return scores
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """The binary task, or each class against the rest."""
+        return _questions(self.table["label"].to_numpy(dtype=np.int64), self.scores)
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
         """Counts by reference standard (rows) and decision (columns)."""
-        counts = confusion_matrix(self.table["label"], self.table["decision"], labels=[0, 1])
+        numbers = range(len(self.classes))
         return pd.DataFrame(
-            counts,
-            index=pd.Index(CLASSES, name="reference"),
-            columns=pd.Index(CLASSES, name="decision"),
+            confusion_matrix(self.table["label"], self.table["decision"], labels=list(numbers)),
+            index=pd.Index(self.classes, name="reference"),
+            columns=pd.Index(self.classes, name="decision"),
         )
 
     @cached_property
     def fold_auc(self) -> pd.Series:
         """AUC of each fold's test part."""
-        return pd.Series(
-            {
-                fold: roc_auc_score(part["label"], part["score"])
-                for fold, part in self.table.groupby("fold", sort=True)
-            },
-            name="auc",
-        )
+        return _by_fold(roc_auc_score, self.questions, self.table["fold"].to_numpy()).rename("auc")
 
     @cached_property
     def average_precision(self) -> float:
         """Mean over folds of the area under the precision-recall curve (step-wise)."""
-        return float(
-            np.mean(
-                [
-                    average_precision_score(part["label"], part["score"])
-                    for _, part in self.table.groupby("fold")
-                ]
-            )
-        )
+        return float(_by_fold(average_precision_score, self.questions, self.table["fold"].to_numpy()).mean())
 
 
 @dataclass(frozen=True)
@@ -156,7 +187,7 @@ class Evaluation:
     level : float
         Confidence level of all intervals.
     n : dict of str to int
-        Patients and images.
+        Patients, or what stands for them, and images.
     """
 
     task: str
@@ -165,6 +196,11 @@ class Evaluation:
     n: dict[str, int]
     _bootstrap: ClusterBootstrap
     _samples: Mapping[str, Mapping[str, NDArray[np.float64]]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the task's classes, in the order of their numbers."""
+        return next(iter(self.models.values())).classes
 
     def difference(self, model: str, reference: str, metric: str) -> Estimate:
         """Paired difference of a metric, model minus reference.
@@ -220,7 +256,7 @@ class Evaluation:
     def curves(
         self, kind: str, *, models: Iterable[str] | None = None, n_bands: int = 500, n_points: int = 101
     ) -> pd.DataFrame:
-        """ROC or precision-recall curves averaged over folds, with pointwise bands.
+        """ROC or precision-recall curves averaged over folds and classes, with pointwise bands.
 
         Parameters
         ----------
@@ -245,11 +281,9 @@ class Evaluation:
         frames = []
         for name in dict.fromkeys(self.models if models is None else models):
             performance = self.models[name]
-            y = performance.table["label"].to_numpy()
-            score = performance.table["score"].to_numpy(float)
             fold = performance.table["fold"].to_numpy()
-            point = _mean_curve(kind, y, score, fold, np.ones((1, len(y))), grid)[0]
-            bands = _mean_curve(kind, y, score, fold, self._bootstrap.weights(n_bands), grid)
+            point = _mean_curve(kind, performance.questions, fold, np.ones((1, len(fold))), grid)[0]
+            bands = _mean_curve(kind, performance.questions, fold, self._bootstrap.weights(n_bands), grid)
             low, high = np.nanpercentile(bands, tails, axis=0)
             frames.append(pd.DataFrame({"model": name, "x": grid, "y": point, "low": low, "high": high}))
         return pd.concat(frames, ignore_index=True)
@@ -257,16 +291,15 @@ class Evaluation:
 
 def _mean_curve(
     kind: str,
-    y: NDArray[np.int_],
-    score: NDArray[np.float64],
+    questions: Sequence[Question],
     fold: NDArray[np.int_],
     weights: NDArray[np.float64],
     grid: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Curve on the grid for each row of case weights, averaged over folds; (n_weights, n_grid)."""
-    folds = np.unique(fold)
+    """Mean curve of folds and questions on the grid, for each row of case weights; (n_weights, n_grid)."""
+    parts = [(y, score, f) for y, score in questions for f in np.unique(fold)]
     total = np.zeros((len(weights), len(grid)))
-    for f in folds:
+    for y, score, f in parts:
         rows = np.flatnonzero(fold == f)
         rows = rows[np.argsort(-score[rows], kind="stable")]
         # a curve moves only where the score changes: ties are passed in one step
@@ -284,24 +317,33 @@ def _mean_curve(
                 # step-wise: precision at the first cut that reaches the wanted sensitivity
                 at = np.searchsorted(sensitivity[r], grid - 1e-12)
                 total[r] += (true_positive[r] / called)[np.minimum(at, len(called) - 1)]
-    return total / len(folds)
+    return total / len(parts)
 
 
 def evaluate(
-    predictions: pd.DataFrame, *, n_resamples: int = 2000, level: float = 0.95, seed: int = 0
+    predictions: pd.DataFrame,
+    *,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    unit: str = "patients",
 ) -> Evaluation:
     """Evaluate every model of a prediction table on the test parts of its folds.
 
     Parameters
     ----------
     predictions : DataFrame
-        Columns model, task, image_id, patient_id, fold, part, label, score, weights; one task.
+        Columns model, task, image_id, patient_id, fold, part, label, score, weights; one task. With more
+        than two classes also target, the class that a row's score is of: each image has a row for every
+        class, in the order of the classes' numbers.
     n_resamples : int
         Bootstrap resamples of patients.
     level : float
         Confidence level.
     seed : int
         Seed of the resampling; the same resamples serve all models.
+    unit : str
+        What ``patient_id`` names, where nobody knows the patients.
 
     Returns
     -------
@@ -310,14 +352,16 @@ def evaluate(
     Raises
     ------
     InputError
-        If the models were not tested on the same images in the same folds, or a fold lacks
-        validation images or one of the classes.
+        If the models were not tested on the same images in the same folds, an image lacks the score of a
+        class, or a fold lacks validation images or one of the classes.
     """
     tasks = predictions["task"].unique()
     if len(tasks) != 1:
         raise InputError(f"predictions of one task wanted, got {sorted(tasks)}")
+    targets = tuple(predictions["target"].unique()) if "target" in predictions else tuple(tasks)
+    classes = CLASSES if len(targets) == 1 else targets
     tested = {
-        str(name): frame.sort_values(["fold", "image_id"]).reset_index(drop=True)
+        str(name): _by_image(frame, targets)
         for name, frame in predictions.loc[predictions["part"] == "test"].groupby("model", sort=False)
     }
     if not tested:
@@ -334,69 +378,103 @@ def evaluate(
     bootstrap = ClusterBootstrap(
         common["patient_id"].to_numpy(), n_resamples=n_resamples, seed=seed, strata=fold
     )
-    n = {"patients": int(common["patient_id"].nunique()), "images": len(common)}
+    n = {unit: int(common["patient_id"].nunique()), "images": len(common)}
 
     models: dict[str, Performance] = {}
     samples: dict[str, dict[str, NDArray[np.float64]]] = {}
     for name, frame in tested.items():
-        validation = predictions.loc[(predictions["model"] == name) & (predictions["part"] == "validation")]
-        thresholds, validation_auc = _thresholds(name, validation, sorted(set(fold)))
-        score = frame["score"].to_numpy(float)
-        decision = (score >= frame["fold"].map(thresholds).to_numpy()).astype(np.int64)
-        parts = _ratio_parts(y, decision)
-        samples[name] = {"auc": bootstrap.auc(y, score, groups=fold)}
-        points = {
-            "auc": float(np.mean([roc_auc_score(y[fold == f], score[fold == f]) for f in np.unique(fold)]))
+        part = predictions.loc[(predictions["model"] == name) & (predictions["part"] == "validation")]
+        thresholds, validation_auc = _validation(name, _by_image(part, targets), np.unique(fold), classes)
+        scores = frame[_score_columns(len(classes))].to_numpy(float)
+        if thresholds:
+            decision = (scores[:, 0] >= frame["fold"].map(thresholds).to_numpy()).astype(np.int64)
+        else:
+            decision = scores.argmax(axis=1)
+        questions = _questions(y, scores)
+        samples[name] = {
+            "auc": np.mean([bootstrap.auc(*question, groups=fold) for question in questions], axis=0)
         }
-        for key in _RATIOS:
-            numerator, denominator = parts[key]
-            samples[name][key] = bootstrap.ratio(numerator, denominator)
-            points[key] = float(numerator.sum() / max(denominator.sum(), 1))
-        # scikit-learn's convention: a model that calls nothing positive has precision 0
-        samples[name]["precision"] = np.nan_to_num(samples[name]["precision"])
+        points = {"auc": float(_by_fold(roc_auc_score, questions, fold).mean())}
+        for key, parts in _ratios(y, decision, len(questions)).items():
+            drawn = [bootstrap.ratio(*part) for part in parts]
+            if key == "precision":
+                # scikit-learn's convention: a model that calls nothing positive has precision 0
+                drawn = [np.nan_to_num(values) for values in drawn]
+            samples[name][key] = np.mean(drawn, axis=0)
+            points[key] = float(np.mean([top.sum() / max(bottom.sum(), 1) for top, bottom in parts]))
         models[name] = Performance(
             model=name,
             weights=str(frame["weights"].iloc[0]),
-            table=frame[["image_id", "patient_id", "fold", "label", "score"]].assign(decision=decision),
+            table=frame.drop(columns="weights").assign(decision=decision),
             thresholds=thresholds,
             metrics={
                 key: bootstrap.interval(METRICS[key], points[key], samples[name][key], level=level, n=n)
                 for key in METRICS
             },
             validation_auc=validation_auc,
+            classes=classes,
         )
     return Evaluation(
         task=str(tasks[0]), models=models, level=level, n=n, _bootstrap=bootstrap, _samples=samples
     )
 
 
-def _thresholds(name: str, validation: pd.DataFrame, folds: list[int]) -> tuple[dict[int, float], float]:
-    """Threshold of each fold from its validation images, and the mean validation AUC."""
+def _by_image(frame: pd.DataFrame, targets: tuple[str, ...]) -> pd.DataFrame:
+    """One row an image, by fold and name: ids, fold, weights, label and score of each question."""
+    kept = ["image_id", "patient_id", "fold", "weights"]
+    k = len(targets)
+    if k == 1:
+        return frame.sort_values(["fold", "image_id"])[[*kept, "label", "score"]].reset_index(drop=True)
+    number = frame["target"].map({target: i for i, target in enumerate(targets)})
+    frame = frame.assign(number=number).sort_values(["fold", "image_id", "number"])
+    images = frame.iloc[::k][kept].reset_index(drop=True)
+    whole = len(frame) == len(images) * k and np.array_equal(frame["number"], np.tile(range(k), len(images)))
+    if not whole or not np.array_equal(frame["image_id"], images["image_id"].repeat(k)):
+        raise InputError(f"an image lacks the score of a class, or has two: {', '.join(targets)} are wanted")
+    label, score = (frame[name].to_numpy().reshape(-1, k) for name in ("label", "score"))
+    if not (label.sum(axis=1) == 1).all():
+        raise InputError("an image is of no class, or of two")
+    return images.assign(
+        label=label.argmax(axis=1), **{name: score[:, i] for i, name in enumerate(_score_columns(k))}
+    )
+
+
+def _validation(
+    name: str, images: pd.DataFrame, folds: NDArray[np.int_], classes: tuple[str, ...]
+) -> tuple[dict[int, float], float]:
+    """Threshold of each fold from its validation images, of a binary task, and the mean validation AUC."""
     thresholds: dict[int, float] = {}
     aucs = []
     for fold in folds:
-        part = validation.loc[validation["fold"] == fold]
-        if part["label"].nunique() != 2:
+        part = images.loc[images["fold"] == fold]
+        if part["label"].nunique() != len(classes):
             raise InputError(
                 f"model {name!r}, fold {fold}: the validation part lacks one of the classes",
                 hint="use fewer folds or a larger validation fraction",
             )
-        y, score = part["label"].to_numpy(dtype=np.int64), part["score"].to_numpy(float)
-        thresholds[int(fold)] = youden_threshold(y, score)
-        aucs.append(roc_auc_score(y, score))
+        questions = _questions(
+            part["label"].to_numpy(dtype=np.int64), part[_score_columns(len(classes))].to_numpy(float)
+        )
+        if len(questions) == 1:
+            thresholds[int(fold)] = youden_threshold(*questions[0])
+        aucs += [roc_auc_score(*question) for question in questions]
     return thresholds, float(np.mean(aucs))
 
 
-def _ratio_parts(
-    y: NDArray[np.int64], decision: NDArray[np.int64]
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Numerator and denominator, image by image, of every metric that is a ratio of counts."""
+def _ratios(
+    y: NDArray[np.int64], decision: NDArray[np.int64], n_questions: int
+) -> dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+    """Numerator and denominator, image by image, of every metric that is a ratio, or the mean of several."""
     right = (y == decision).astype(float)
-    hit = (y * decision).astype(float)
-    return {
-        "accuracy": (right, np.ones_like(right)),
-        "sensitivity": (hit, y.astype(float)),
-        "specificity": ((1.0 - y) * (1 - decision), 1.0 - y),
-        "precision": (hit, decision.astype(float)),
-        "f1": (2 * hit, (y + decision).astype(float)),
-    }
+    ratios = {"accuracy": [(right, np.ones_like(right))]}
+    for number in (1,) if n_questions == 1 else range(n_questions):
+        actual, called = (y == number).astype(float), (decision == number).astype(float)
+        hit = actual * called
+        for key, part in {
+            "sensitivity": (hit, actual),
+            "specificity": ((1 - actual) * (1 - called), 1 - actual),
+            "precision": (hit, called),
+            "f1": (2 * hit, actual + called),
+        }.items():
+            ratios.setdefault(key, []).append(part)
+    return ratios

@@ -44,7 +44,7 @@ from sphinx.util.math import get_node_equation_number
 from radtransfer import __version__
 from radtransfer.errors import RadtransferError
 from radtransfer.evaluation.performance import METRICS
-from radtransfer.report.labels import model_label
+from radtransfer.report.labels import model_label, task_label
 from radtransfer.report.numbers import FORMS, Number, Registry
 from radtransfer.report.step import Figure
 from radtransfer.report.tables import ABSENT, Table
@@ -254,7 +254,7 @@ class NumbersTable(_StudyDirective):
         found = list(dict.fromkeys(_parts(pattern, placeholder, Results.of(self.env).registry)))
         if not found:
             raise ValueError(f"no recorded key matches {pattern}")
-        return {part: METRICS.get(part) or model_label(part) for part in found}
+        return {part: METRICS.get(part) or task_label(model_label(part)) for part in found}
 
     def _cell(self, key: str) -> str:
         results = Results.of(self.env)

@@ -34,7 +34,7 @@ def flow(step: Step, dataset: CuratedDataset) -> Figure:
         columns=["step", "images", "patients"],
     )
     return step.figure(
-        "flow",
+        f"flow_{dataset.task}",
         figures.flow_diagram(counted),
         alt="Flow diagram. "
         + "; ".join(f"{row.step}: {row.images} images, {row.patients} patients" for row in rows.itertuples())
@@ -47,7 +47,7 @@ def flow(step: Step, dataset: CuratedDataset) -> Figure:
 def cohort_table(step: Step, dataset: CuratedDataset) -> Table:
     """Table 1: who the patients are, by class."""
     return step.table(
-        "cohort",
+        f"cohort_{dataset.task}",
         table1(dataset.cohort, task=dataset.task),
         caption="Included images and patients by class; patients with images of both classes count in both.",
     )
@@ -60,7 +60,7 @@ def parts_table(step: Step, dataset: CuratedDataset) -> Table:
         f"Fold {fold + 1}": dataset.folds.ids(fold) for fold in range(dataset.folds.n_folds)
     }
     return step.table(
-        "parts",
+        f"parts_{dataset.task}",
         pd.DataFrame(
             [
                 {
@@ -94,7 +94,7 @@ def examples(step: Step, dataset: CuratedDataset, *, seed: int) -> Figure:
     ]
     titles = [words[int(labels[row])] for row in rows]
     return step.figure(
-        "examples",
+        f"examples_{dataset.task}",
         figures.image_grid([dataset.images[row] for row in rows], titles),
         alt=f"Randomly drawn images as the networks see them: {', '.join(titles)}.",
         caption="Images drawn at random, as stored after curation.",

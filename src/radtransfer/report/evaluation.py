@@ -6,18 +6,28 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from radtransfer.evaluation.performance import CLASSES, METRICS, Evaluation
+from radtransfer.evaluation.performance import METRICS, Evaluation
 from radtransfer.report import figures
-from radtransfer.report.labels import SHORTCUTS, TRADITIONAL, family, model_label
+from radtransfer.report.labels import (
+    SCRATCH_NETWORK,
+    SHORTCUTS,
+    TRADITIONAL,
+    family,
+    model_label,
+    primary_network,
+    task_label,
+)
+from radtransfer.training.runs import NETWORKS
 
 if TYPE_CHECKING:
     from radtransfer.report.step import Figure, Step
     from radtransfer.report.tables import Table
 
-PRIMARY_NETWORK = "vgg16_finetuned"
-"""The paper's main model; named before any result was seen."""
+DIFFERENCES = ("auc", "accuracy", "sensitivity", "specificity")
+"""Measures whose paired differences are recorded."""
 
-SCRATCH_NETWORK = "custom_cnn_scratch"
+DRAWN = ("auc", "accuracy")
+"""Those of them that the figure shows."""
 
 CURVE_NAMES = {"roc": "ROC", "pr": "Precision-recall"}
 
@@ -30,6 +40,31 @@ def _interval_text(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
+def _unit(evaluation: Evaluation) -> str:
+    """What the intervals resample."""
+    return next(iter(evaluation.n))
+
+
+def _mean_over(evaluation: Evaluation) -> str:
+    several = len(evaluation.classes) > 2
+    return "mean over the folds" + (" and the classes, each against the rest" if several else "")
+
+
+def _decided(evaluation: Evaluation) -> str:
+    """How decisions were made."""
+    if len(evaluation.classes) == 2:
+        return "Thresholds come from each fold's validation images."
+    return (
+        "Measures are means over the classes, each against the rest; accuracy is the share of images whose "
+        "most probable class is the right one."
+    )
+
+
+def _networks(evaluation: Evaluation) -> list[str]:
+    """Networks that curves and errors are shown of."""
+    return [primary_network(evaluation.models), SCRATCH_NETWORK]
+
+
 def auc_forest(step: Step, evaluation: Evaluation) -> Figure:
     """Every model's cross-validated AUC with its interval: the chapter's answer in one figure."""
     rows = evaluation.metrics_table().query("metric == 'auc'").copy()
@@ -37,7 +72,7 @@ def auc_forest(step: Step, evaluation: Evaluation) -> Figure:
     rows["group"] = [family(model) for model in rows["model"]]
     best = max(rows.to_dict("records"), key=lambda row: float(row["estimate"]))
     return step.figure(
-        "auc_by_model",
+        f"auc_by_model_{evaluation.task}",
         figures.forest(rows, xlabel=f"Cross-validated AUC ({evaluation.level:.0%} CI)", reference=0.5),
         alt=(
             "Forest plot of the AUC of every model with its interval. Highest: "
@@ -46,8 +81,8 @@ def auc_forest(step: Step, evaluation: Evaluation) -> Figure:
             + "."
         ),
         caption=(
-            "AUC of every model, mean over the folds, with patient-clustered intervals. "
-            "Chance is at the dashed line."
+            f"AUC of every model, {_mean_over(evaluation)}, with intervals that resample "
+            f"{_unit(evaluation)}. Chance is at the dashed line."
         ),
         data=rows,
     )
@@ -64,35 +99,30 @@ def performance_table(step: Step, evaluation: Evaluation) -> Table:
         ]
     )
     return step.table(
-        "performance",
+        f"performance_{evaluation.task}",
         frame,
         caption=(
             f"Performance on the test parts of the folds, with {evaluation.level:.0%} intervals that "
-            "resample patients. Thresholds come from each fold's validation images."
+            f"resample {_unit(evaluation)}. {_decided(evaluation)}"
         ),
     )
 
 
 def curves(step: Step, evaluation: Evaluation, kind: str) -> Figure:
     """ROC or precision-recall curves of the primary network and of what it is held against."""
-    shown = [
-        PRIMARY_NETWORK,
-        SCRATCH_NETWORK,
-        evaluation.best(TRADITIONAL),
-        evaluation.best(SHORTCUTS),
-    ]
+    shown = [*_networks(evaluation), evaluation.best(TRADITIONAL), evaluation.best(SHORTCUTS)]
     data = evaluation.curves(kind, models=shown)
     data["label"] = [_label(evaluation, model) for model in data["model"]]
     draw = figures.roc_curves if kind == "roc" else figures.pr_curves
     names = "; ".join(dict.fromkeys(data["label"]))
     return step.figure(
-        f"{kind}_curves",
+        f"{kind}_curves_{evaluation.task}",
         draw(data),
-        alt=f"{CURVE_NAMES[kind]} curves, averaged over folds, with pointwise bands, for: {names}.",
+        alt=f"{CURVE_NAMES[kind]} curves, {_mean_over(evaluation)}, with pointwise bands, for: {names}.",
         caption=(
-            f"{CURVE_NAMES[kind]} curves averaged over the folds, with pointwise {evaluation.level:.0%} "
-            "bands that resample patients. Of the traditional and the shortcut baselines, the one with the "
-            "highest validation AUC is drawn."
+            f"{CURVE_NAMES[kind]} curves, {_mean_over(evaluation)}, with pointwise {evaluation.level:.0%} "
+            f"bands that resample {_unit(evaluation)}. Of the traditional and the shortcut baselines, the "
+            "one with the highest validation AUC is drawn."
         ),
         data=data,
     )
@@ -100,27 +130,31 @@ def curves(step: Step, evaluation: Evaluation, kind: str) -> Figure:
 
 def confusion(step: Step, evaluation: Evaluation) -> Figure:
     """Confusion matrices of the primary network and of what it is held against."""
-    shown = [PRIMARY_NETWORK, SCRATCH_NETWORK, evaluation.best(TRADITIONAL)]
+    shown = [*_networks(evaluation), evaluation.best(TRADITIONAL)]
     matrices = {_label(evaluation, name): evaluation.models[name].confusion for name in shown}
-    counts = {label: matrix.to_numpy(dtype=int) for label, matrix in matrices.items()}
     data = pd.DataFrame(
         [
-            (label, reference, decision, table[i, j])
-            for label, table in counts.items()
-            for i, reference in enumerate(CLASSES)
-            for j, decision in enumerate(CLASSES)
+            (label, reference, decision, matrix.loc[reference, decision])
+            for label, matrix in matrices.items()
+            for reference in matrix.index
+            for decision in matrix.columns
         ],
         columns=["model", "reference", "decision", "images"],
     )
+    sentences = [
+        f"{label}: "
+        + "; ".join(
+            f"of {matrix.loc[reference].sum()} {reference} "
+            + ", ".join(f"{matrix.loc[reference, decision]} called {decision}" for decision in matrix.columns)
+            for reference in matrix.index
+        )
+        + "."
+        for label, matrix in matrices.items()
+    ]
     return step.figure(
-        "confusion",
+        f"confusion_{evaluation.task}",
         figures.confusion_matrices(matrices),
-        alt="Confusion matrices. "
-        + " ".join(
-            f"{label}: {table[1, 1]} true positives, {table[1, 0]} false negatives, "
-            f"{table[0, 1]} false positives, {table[0, 0]} true negatives."
-            for label, table in counts.items()
-        ),
+        alt=f"Confusion matrices. {' '.join(sentences)}",
         caption="Decisions against the reference standard, all test parts together; counts of images.",
         data=data,
     )
@@ -128,27 +162,39 @@ def confusion(step: Step, evaluation: Evaluation) -> Figure:
 
 def comparisons(evaluation: Evaluation) -> dict[str, tuple[str, str, str]]:
     """Paired comparisons that the study declares: name to (words, model, reference)."""
-    traditional, shortcut = evaluation.best(TRADITIONAL), evaluation.best(SHORTCUTS)
+    primary = primary_network(evaluation.models)
+    frozen = (
+        name
+        for name, spec in NETWORKS.items()
+        if (spec.backbone, spec.regime) == (NETWORKS[primary].backbone, "frozen")
+    )
+    declared = {
+        "network-traditional": ("Network − traditional", evaluation.best(TRADITIONAL)),
+        "network-shortcut": ("Network − best shortcut", evaluation.best(SHORTCUTS)),
+        "transfer-scratch": ("Transfer − from scratch", SCRATCH_NETWORK),
+        "finetuned-frozen": ("Fine-tuned − frozen", next(frozen)),
+    }
     return {
-        "network-traditional": ("Network − traditional", PRIMARY_NETWORK, traditional),
-        "network-shortcut": ("Network − best shortcut", PRIMARY_NETWORK, shortcut),
-        "transfer-scratch": ("Transfer − from scratch", PRIMARY_NETWORK, SCRATCH_NETWORK),
-        "finetuned-frozen": ("Fine-tuned − frozen", PRIMARY_NETWORK, "vgg16_frozen"),
+        name: (words, primary, reference)
+        for name, (words, reference) in declared.items()
+        if reference in evaluation.models
     }
 
 
 def differences(step: Step, evaluation: Evaluation) -> Figure:
-    """The declared paired differences in AUC and accuracy, recorded and drawn."""
+    """The declared paired differences: recorded, and those in AUC and accuracy drawn."""
     rows = []
     for name, (words, model, reference) in comparisons(evaluation).items():
-        for metric in ("auc", "accuracy"):
+        for metric in DIFFERENCES:
             estimate = evaluation.difference(model, reference, metric)
             pair = f"{_label(evaluation, model)} − {_label(evaluation, reference)}"
             step.number(
                 f"diff.{evaluation.task}.{name}.{metric}",
                 estimate,
-                description=f"{METRICS[metric]}, {pair}",
+                description=f"{task_label(evaluation.task)}: {METRICS[metric]}, {pair}",
             )
+            if metric not in DRAWN:
+                continue
             rows.append(
                 {
                     "label": f"{words}: {METRICS[metric]}",
@@ -163,7 +209,7 @@ def differences(step: Step, evaluation: Evaluation) -> Figure:
             )
     data = pd.DataFrame(rows)
     return step.figure(
-        "differences",
+        f"differences_{evaluation.task}",
         figures.forest(data, xlabel=f"Paired difference ({evaluation.level:.0%} CI)", reference=0.0),
         alt="Forest plot of paired differences. "
         + "; ".join(
@@ -172,8 +218,8 @@ def differences(step: Step, evaluation: Evaluation) -> Figure:
         )
         + ".",
         caption=(
-            "Paired differences between models on the same patients. An interval that keeps clear of the "
-            "dashed line at zero tells the two apart."
+            f"Paired differences between models on the same {_unit(evaluation)}. An interval that keeps "
+            "clear of the dashed line at zero tells the two apart."
         ),
         data=data,
     )

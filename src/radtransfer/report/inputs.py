@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from radtransfer import paths
+from radtransfer.data.manifest import load_manifest
 from radtransfer.data.store import CuratedDataset
 from radtransfer.training.runs import RunRecord, RunStore, predictions_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from radtransfer.report.step import Step
@@ -18,9 +21,25 @@ BASELINES = "02_traditional_baselines"
 NETWORKS = "03_transfer_learning"
 
 
-def dataset_of(step: Step) -> CuratedDataset:
-    """Curated dataset of the study that a step belongs to."""
-    return CuratedDataset.open(paths.curated_dir() / step.previous(CURATION)["dataset"])
+def datasets_of(step: Step) -> dict[str, CuratedDataset]:
+    """Curated datasets of the study that a step belongs to, by task, in the order of the profile."""
+    return {
+        task: CuratedDataset.open(paths.curated_dir() / name)
+        for task, name in step.previous(CURATION)["datasets"].items()
+    }
+
+
+def unit_of(dataset: CuratedDataset) -> str:
+    """What is resampled and counted where a dataset's images are not independent.
+
+    Returns
+    -------
+    str
+        ``"patients"``, or ``"groups of similar images"`` where nobody knows which images are of one
+        patient: the groups are then the best guess at it.
+    """
+    known = load_manifest().dataset(dataset.info["dataset"]).patient_id_field
+    return "patients" if known else "groups of similar images"
 
 
 def runs_of(step: Step, *notebooks: str) -> list[RunRecord]:
@@ -31,6 +50,25 @@ def runs_of(step: Step, *notebooks: str) -> list[RunRecord]:
     ]
 
 
-def predictions_so_far(step: Step) -> pd.DataFrame:
-    """Predictions of all baselines and networks of the study."""
-    return predictions_of(runs_of(step, BASELINES, NETWORKS))
+def predictions_so_far(step: Step, datasets: Mapping[str, CuratedDataset]) -> dict[str, pd.DataFrame]:
+    """Predictions of all baselines and networks of the study, by task.
+
+    Parameters
+    ----------
+    step : Step
+    datasets : mapping of str to CuratedDataset
+        From :func:`datasets_of`.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        In the order of ``datasets``. Where patients are unknown, ``patient_id`` is the group of similar
+        images (:func:`unit_of`).
+    """
+    table = predictions_of(runs_of(step, BASELINES, NETWORKS))
+    by_task = {task: table.loc[table["task"] == task].reset_index(drop=True) for task in datasets}
+    for task, dataset in datasets.items():
+        if unit_of(dataset) != "patients":
+            group_of = dataset.cohort.frame.set_index("image_id")["group_id"]
+            by_task[task]["patient_id"] = group_of.loc[by_task[task]["image_id"]].to_numpy()
+    return by_task

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from radtransfer.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _MODELS = {
     "metadata": "Age, sex and view only",
     "slice_position": "Slice position only",
@@ -19,8 +26,56 @@ _MODELS = {
     "mobilenet_finetuned": "MobileNet, fine-tuned",
 }
 
+_TASKS = {
+    "pneumonia": "Pneumonia, chest X-ray",
+    "bacterial": "Bacterial v. viral pneumonia, chest X-ray of children",
+    "haemorrhage": "Haemorrhage, head CT",
+    "tumour": "Tumour type, brain MRI",
+}
+
 SHORTCUTS = ("metadata", "slice_position", "border", "thumbnail32")
 TRADITIONAL = ("handcrafted_logistic", "handcrafted_svm", "handcrafted_forest")
+
+
+PRIMARY_NETWORKS = ("vgg16_finetuned", "mobilenet_finetuned")
+"""The paper's main model, and the one that stands for it in a task where its last block was not trained.
+
+Named before any result was seen.
+"""
+
+SCRATCH_NETWORK = "custom_cnn_scratch"
+
+
+def primary_network(models: Iterable[str]) -> str:
+    """Network that stands for transfer learning in the declared comparisons.
+
+    Parameters
+    ----------
+    models : iterable of str
+        What was trained.
+
+    Returns
+    -------
+    str
+        First of :data:`PRIMARY_NETWORKS` among them.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    trained = set(models)
+    for name in PRIMARY_NETWORKS:
+        if name in trained:
+            return name
+    raise InputError(
+        "no network stands for transfer learning", hint=f"train one of {', '.join(PRIMARY_NETWORKS)}"
+    )
+
+
+def task_label(task: str) -> str:
+    """Name of a task for readers; the key itself of one that the study does not know."""
+    return _TASKS.get(task, task)
 
 
 def model_label(model: str, weights: str = "none") -> str:

@@ -1,10 +1,11 @@
 """The claims ledger: each claim of the paper, our estimate, and a verdict by a stated rule.
 
 A comparison supports its claim when the whole interval of the paired difference lies above
-zero, and does not when it does not. A claim of being as good is supported when the interval
-lies above the margin of non-inferiority. Whether the paper's own gain lies inside our interval is
-said beside it and does not change the verdict. The estimates are the recorded numbers of the
-chapters: the ledger computes nothing anew.
+zero, and does not when it does not. A claim about several tasks or measures has a comparison for
+each: it is supported when all are, partly supported when some are. A claim of being as good is
+supported when the interval lies above the margin of non-inferiority. Whether the paper's own gain
+lies inside our interval is said beside it and does not change the verdict. The estimates are the
+recorded numbers of the chapters: the ledger computes nothing anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from radtransfer import paths
 from radtransfer.errors import InputError
+from radtransfer.report.tables import ABSENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,15 +27,15 @@ if TYPE_CHECKING:
     from radtransfer.report.numbers import Number, Registry
     from radtransfer.report.step import Step
 
-Verdict = Literal["supported", "not supported", "not testable", "not examined"]
+Verdict = Literal["supported", "partly supported", "not supported", "not testable", "not examined"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Comparison(_Strict):
-    """The claim is tested by a recorded paired difference.
+class Difference(_Strict):
+    """A recorded paired difference.
 
     Attributes
     ----------
@@ -42,11 +44,20 @@ class Comparison(_Strict):
     weights : str
         Key of the text that says what the network started from; the row is not testable unless
         it is ImageNet.
+    paper : tuple of float or None
+        The paper's gain as a fraction, from and to.
     """
 
-    kind: Literal["comparison"]
     number: str
     weights: str
+    paper: tuple[float, float] | None = None
+
+
+class Comparison(_Strict):
+    """The claim is tested by recorded paired differences, one for each task or measure it speaks of."""
+
+    kind: Literal["comparison"]
+    differences: Annotated[tuple[Difference, ...], Field(min_length=1)]
 
 
 class NonInferiority(_Strict):
@@ -92,8 +103,6 @@ class Claim(_Strict):
         C1 to C11.
     claim, paper : str
         What is claimed, and the paper's figure.
-    difference : tuple of float or None
-        The paper's gain as a fraction, from and to.
     finding : Comparison, NonInferiority, Open or NotTestable
         How the row is filled.
     caveat : str
@@ -105,7 +114,6 @@ class Claim(_Strict):
     id: str = Field(pattern=r"^C\d+$")
     claim: str
     paper: str
-    difference: tuple[float, float] | None = None
     finding: Annotated[Comparison | NonInferiority | Open | NotTestable, Field(discriminator="kind")]
     caveat: str = ""
     section: str | None = None
@@ -118,7 +126,7 @@ class Row:
     claim: Claim
     verdict: Verdict
     remark: str
-    number: Number | None = None
+    numbers: tuple[Number, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,16 +151,17 @@ class Ledger:
 
 
 def _row_html(row: Row) -> str:
-    claim, number = row.claim, row.number
-    ours = n = "–"
-    if number is not None:
-        ours = f"{escape(number.description)}: {number.interval_text}; {escape(number.method)}"
-        n = number.show("n")
+    claim = row.claim
+    ours = "<br>".join(
+        f"{escape(number.description)}: {number.interval_text}; {escape(number.method)}"
+        for number in row.numbers
+    )
+    n = "<br>".join(dict.fromkeys(number.show("n") for number in row.numbers))
     link = f'<a href="{claim.section}.html">{claim.section}</a>' if claim.section else "–"
     return (
         f'<tr><th scope="row">{claim.id}. {escape(claim.claim)}</th><td>{escape(claim.paper)}</td>'
-        f"<td>{ours}</td><td>{n}</td><td><strong>{row.verdict}</strong>: {escape(row.remark)}</td>"
-        f"<td>{link}</td></tr>"
+        f"<td>{ours or ABSENT}</td><td>{n or ABSENT}</td>"
+        f"<td><strong>{row.verdict}</strong>: {escape(row.remark)}</td><td>{link}</td></tr>"
     )
 
 
@@ -213,20 +222,33 @@ def _fill(claim: Claim, registry: Registry) -> Row:
         return Row(claim, "not testable", finding.why)
     if isinstance(finding, NonInferiority):
         return _fill_noninferiority(claim, finding, registry)
-    if "ImageNet" not in (start := registry.get(finding.weights).text):
-        return Row(claim, "not testable", f"the network started from {start}, so nothing was transferred")
-    number = registry.get(finding.number)
-    if number.low is None or number.high is None:
-        raise InputError(f"{claim.id}: {finding.number} has no interval")
-    verdict: Verdict = "supported" if number.low > 0 else "not supported"
-    remarks = [f"the interval {'lies above' if number.low > 0 else 'does not lie above'} zero"]
-    if claim.difference is not None:
-        start_of, end_of = claim.difference
-        overlap = number.low <= end_of and start_of <= number.high
-        remarks.append(f"the paper's gain lies {'inside' if overlap else 'outside'} it")
+    return _fill_comparison(claim, finding, registry)
+
+
+def _fill_comparison(claim: Claim, finding: Comparison, registry: Registry) -> Row:
+    for part in finding.differences:
+        if "ImageNet" not in (start := registry.get(part.weights).text):
+            return Row(claim, "not testable", f"the network started from {start}, so nothing was transferred")
+    numbers, above, inside = [], [], []
+    for part in finding.differences:
+        number = registry.get(part.number)
+        if number.low is None or number.high is None:
+            raise InputError(f"{claim.id}: {part.number} has no interval")
+        numbers.append(number)
+        above.append(number.low > 0)
+        if part.paper is not None:
+            inside.append(number.low <= part.paper[1] and part.paper[0] <= number.high)
+    verdict: Verdict = "supported" if all(above) else "partly supported" if any(above) else "not supported"
+    if len(numbers) == 1:
+        remarks = [f"the interval {'lies above' if above[0] else 'does not lie above'} zero"]
+        remarks += [f"the paper's gain lies {'inside' if found else 'outside'} it" for found in inside]
+    else:
+        remarks = [f"{sum(above)} of {len(above)} intervals lie above zero"]
+        if inside:
+            remarks.append(f"the paper's gain lies inside {sum(inside)} of {len(inside)}")
     if claim.caveat:
         remarks.append(claim.caveat)
-    return Row(claim, verdict, "; ".join(remarks), number)
+    return Row(claim, verdict, "; ".join(remarks), tuple(numbers))
 
 
 def _fill_noninferiority(claim: Claim, finding: NonInferiority, registry: Registry) -> Row:
@@ -240,7 +262,7 @@ def _fill_noninferiority(claim: Claim, finding: NonInferiority, registry: Regist
     remarks = [f"the interval {place} a loss of {margin.text}, the margin fixed beforehand"]
     if claim.caveat:
         remarks.append(claim.caveat)
-    return Row(claim, "supported" if equal else "not supported", "; ".join(remarks), number)
+    return Row(claim, "supported" if equal else "not supported", "; ".join(remarks), (number,))
 
 
 def record(step: Step, ledger: Ledger) -> None:

@@ -239,8 +239,8 @@ class Record(BaseModel):
         Names of the files in ``figures/`` and ``tables/``.
     runs : tuple of str
         Hashes of the training runs the notebook made or used.
-    dataset : str or None
-        Name of the curated dataset's folder.
+    datasets : dict of str to str
+        Name of the curated dataset's folder, by task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -251,7 +251,7 @@ class Record(BaseModel):
     figures: tuple[Name, ...] = ()
     tables: tuple[Name, ...] = ()
     runs: tuple[str, ...] = ()
-    dataset: str | None = None
+    datasets: dict[str, str] = Field(default_factory=dict)
 
 
 def load_json(path: Path) -> Any:

@@ -17,8 +17,7 @@ from radtransfer.evaluation.families import (
     kappa_with_reference,
 )
 from radtransfer.report import figures
-from radtransfer.report.evaluation import PRIMARY_NETWORK
-from radtransfer.report.labels import SHORTCUTS, TRADITIONAL, model_label
+from radtransfer.report.labels import SHORTCUTS, TRADITIONAL, model_label, primary_network
 from radtransfer.report.numbers import format_number
 from radtransfer.report.tables import ABSENT
 
@@ -48,7 +47,8 @@ def training_images(predictions: pd.DataFrame, dataset: CuratedDataset) -> float
         All images of the folds without those of test and validation part; the mean over models, too, whose
         validation parts need not be alike.
     """
-    held_out = predictions.groupby(["model", "fold"]).size()
+    held_out = predictions.groupby(["model", "fold", "part"])["image_id"].nunique()
+    held_out = held_out.groupby(["model", "fold"]).sum()
     return len(dataset.folds.table) - float(held_out.mean())
 
 
@@ -125,7 +125,7 @@ def families_table(step: Step, results: Results) -> Table:
             }
         )
     return step.table(
-        "test_families",
+        f"test_families_{results.evaluation.task}",
         pd.DataFrame(rows),
         caption=(
             "Declared families. Better and worse: pairs whose difference in AUC has a Holm-adjusted p of at "
@@ -162,7 +162,7 @@ def matrix(step: Step, results: Results) -> Figure:
                 + ", ".join(f"{counts.get(v, 0)} {v}" for v in ("better", "worse", "undecided"))
             )
     return step.figure(
-        "test_matrix",
+        f"test_matrix_{results.evaluation.task}",
         figures.difference_matrix(data, colorbar="Difference in AUC, row − column"),
         alt="Matrix of differences in AUC between networks (rows) and what they are held against (columns). "
         + ". ".join(sentences)
@@ -194,7 +194,7 @@ def auc_table(step: Step, results: Results) -> Table:
         for result, pair, tests in results.rows()
     ]
     return step.table(
-        "tests_auc",
+        f"tests_auc_{results.evaluation.task}",
         pd.DataFrame(rows),
         caption=(
             f"Differences in AUC with {results.evaluation.level:.0%} intervals and the clustered DeLong test "
@@ -221,7 +221,7 @@ def decisions_table(step: Step, results: Results) -> Table:
         for result, pair, tests in results.rows()
     ]
     return step.table(
-        "tests_decisions",
+        f"tests_decisions_{results.evaluation.task}",
         pd.DataFrame(rows),
         caption=(
             f"Differences in accuracy with {results.evaluation.level:.0%} intervals and McNemar's test for "
@@ -242,7 +242,7 @@ def kappa_table(step: Step, results: Results) -> Table:
         for model, estimate in results.kappa.items()
     ]
     return step.table(
-        "tests_kappa",
+        f"tests_kappa_{results.evaluation.task}",
         pd.DataFrame(rows),
         caption=(
             "Agreement between decision and reference standard beyond chance, with "
@@ -269,7 +269,8 @@ def record(step: Step, results: Results) -> None:
         )
     step.number(f"{prefix}.n_pairs", n_pairs)
     step.number(f"{prefix}.n_disagree", n_disagree, description="pairs judged otherwise by the corrected t")
-    n_folds = len(results.evaluation.models[PRIMARY_NETWORK].thresholds)
+    primary = primary_network(results.evaluation.models)
+    n_folds = len(results.evaluation.models[primary].fold_auc)
     step.number(f"{prefix}.n_folds", n_folds)
-    step.number(f"{prefix}.wilcoxon.smallest_p", 2.0 / 2**n_folds, unit="p")
-    step.number(f"{prefix}.kappa", results.kappa[PRIMARY_NETWORK])
+    step.number(f"{prefix}.smallest_p", 2.0 / 2**n_folds, unit="p", description="of Wilcoxon's test")
+    step.number(f"{prefix}.kappa", results.kappa[primary])

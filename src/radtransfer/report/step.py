@@ -50,6 +50,8 @@ class _Run(Protocol):
 
 class _Dataset(Protocol):
     @property
+    def task(self) -> str: ...
+    @property
     def folder(self) -> Path: ...
 
 
@@ -150,7 +152,7 @@ class Step:
         self._figures: list[str] = []
         self._tables: list[str] = []
         self._runs: dict[str, None] = {}
-        self._dataset: str | None = None
+        self._datasets: dict[str, str] = {}
 
     def number(
         self,
@@ -318,8 +320,10 @@ class Step:
         self._runs.update((record.spec.hash, None) for record in records)
 
     def dataset(self, dataset: _Dataset) -> None:
-        """Note the curated dataset, by the name of its folder."""
-        self._dataset = dataset.folder.name
+        """Note a task's curated dataset, by the name of its folder; called once for each task."""
+        if dataset.task in self._datasets:
+            raise InputError(f"{self.notebook} already recorded a dataset for {dataset.task}")
+        self._datasets[dataset.task] = dataset.folder.name
 
     def previous(self, notebook: str) -> dict[str, Any]:
         """Record of an earlier notebook of the same study folder.
@@ -362,7 +366,7 @@ class Step:
             figures=tuple(self._figures),
             tables=tuple(self._tables),
             runs=tuple(self._runs),
-            dataset=self._dataset,
+            datasets=self._datasets,
         )
         path = self.study_dir / "records" / f"{self.notebook}.json"
         write_json(path, record.model_dump(mode="json"))

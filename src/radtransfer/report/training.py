@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from radtransfer.report import figures
-from radtransfer.report.labels import model_label
+from radtransfer.report.labels import SCRATCH_NETWORK, model_label, primary_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,16 +33,33 @@ def _by_model(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def _validation_auc(record: RunRecord) -> float:
+    """AUC; of more than two classes the mean over classes, each against the rest."""
     part = record.predictions().query("part == 'validation'")
-    return float(roc_auc_score(part["label"], part["score"]))
+    areas = [roc_auc_score(rows["label"], rows["score"]) for _, rows in part.groupby("target")]
+    return float(np.mean(areas))
 
 
-def runs_table(step: Step, records: Sequence[RunRecord], *, name: str) -> Table:
-    """What was fitted: folds, start, size, epochs, time and validation AUC of each model."""
-    rows = []
-    for model, runs in _by_model(records).items():
+def runs_table(step: Step, records: Sequence[RunRecord], *, name: str, models: Sequence[str] = ()) -> Table:
+    """What was fitted: folds, start, size, epochs, time and validation AUC of each model.
+
+    Parameters
+    ----------
+    step : Step
+    records : sequence of RunRecord
+        Of one task, which ends the table's name.
+    name : str
+        Begins the table's name.
+    models : sequence of str
+        What was to be fitted; those without a run are listed without folds.
+    """
+    rows: list[dict[str, object]] = []
+    fitted = _by_model(records)
+    for model in dict.fromkeys([*models, *fitted]):
+        if (runs := fitted.get(model)) is None:
+            rows.append({"Model": model_label(model), "Folds": 0})
+            continue
         networks = runs[0].spec.kind == "network"
-        row: dict[str, object] = {
+        row = {
             "Model": model_label(model, runs[0].spec.weights),
             "Folds": len(runs),
             "Validation AUC": sum(map(_validation_auc, runs)) / len(runs),
@@ -57,7 +74,7 @@ def runs_table(step: Step, records: Sequence[RunRecord], *, name: str) -> Table:
             }
         rows.append(row)
     return step.table(
-        name,
+        f"{name}_{records[0].spec.task}",
         pd.DataFrame(rows),
         caption=(
             "Models fitted, by fold. Seconds are wall-clock on this machine and leave out activations of "
@@ -82,7 +99,7 @@ def learning_curves(step: Step, records: Sequence[RunRecord]) -> Figure:
     )
     best = data.groupby("label", sort=False)["validation_loss"].min()
     return step.figure(
-        "learning_curves",
+        f"learning_curves_{records[0].spec.task}",
         figures.learning_curves(data, validation="validation_loss"),
         alt=(
             "Training and validation loss by epoch for each network and fold. Lowest validation loss: "
@@ -98,12 +115,16 @@ def learning_curves(step: Step, records: Sequence[RunRecord]) -> Figure:
 
 
 def record(step: Step, records: Sequence[RunRecord]) -> None:
-    """Record what VGG16 started from and the epochs each network took."""
-    for model, runs in _by_model(records).items():
-        epochs = float(pd.Series([run.timings["epochs"] for run in runs]).median())
-        if model in ("custom_cnn_scratch", "vgg16_finetuned"):
-            step.number(f"training.{runs[0].spec.task}.{model}.epochs", epochs, digits=0)
-        if model == "vgg16_finetuned":
-            step.number("weights.vgg16.kind", WEIGHTS_KIND[runs[0].spec.weights])
-            weights = runs[0].environment["weights"]
-            step.number("weights.vgg16.source", weights["source"] or "no source could be reached")
+    """Record which network stands for transfer in a task, what it started from, and its epochs."""
+    fitted = _by_model(records)
+    prefix = f"training.{records[0].spec.task}"
+    primary = primary_network(fitted)
+    first = fitted[primary][0]
+    step.number(f"{prefix}.primary.name", model_label(primary, first.spec.weights))
+    step.number(f"{prefix}.primary.weights", WEIGHTS_KIND[first.spec.weights])
+    source = first.environment["weights"]["source"] or "no source could be reached"
+    step.number(f"{prefix}.primary.source", source)
+    for role, model in (("primary", primary), ("scratch", SCRATCH_NETWORK)):
+        epochs = pd.Series([run.timings["epochs"] for run in fitted.get(model, ())])
+        if len(epochs):
+            step.number(f"{prefix}.{role}.epochs", float(epochs.median()), digits=0)

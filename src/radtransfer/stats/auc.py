@@ -272,6 +272,88 @@ def compare_auc(
     )
 
 
+def compare_macro_auc(
+    y: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    *,
+    cluster: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Estimate:
+    r"""Difference of two macro-averaged AUCs on the same cases, a minus b, with its test.
+
+    The macro-averaged AUC of K classes is the mean of the K AUCs of one class against the rest. Its
+    difference is a mean of differences in AUC, and each of these is moved by a cluster of cases by the sum
+    of its cases' differences in placement value. Averaged over the classes, the influences :math:`l_k` of
+    the clusters give the variance
+
+    .. math:: \frac{k}{k - 1} \sum_k l_k^2
+
+    which is DeLong's idea carried over to a mean of AUCs on the same cases; k is the smallest number of
+    clusters that have cases of a class, so that the correction is that of the rarest class.
+
+    Parameters
+    ----------
+    y : array_like of int, shape (n,)
+        Class of each case, 0 to K - 1, every one present.
+    scores_a, scores_b : array_like, shape (n, K)
+        Scores of each class; only their order within a class counts.
+    cluster : array_like, shape (n,), optional
+        Patient of each image, when patients recur.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    Estimate
+        As :func:`compare_auc`; ``details`` has the two macro-averaged AUCs.
+
+    Raises
+    ------
+    ValueError
+        If a class is absent or has cases in fewer than 2 clusters, a score is NaN, or shapes do not agree.
+    """
+    label = np.asarray(y)
+    tables = [np.asarray(table) for table in (scores_a, scores_b)]
+    n_classes = tables[0].shape[1] if tables[0].ndim == 2 else 0
+    if any(table.shape != (len(label), n_classes) for table in tables) or n_classes < 2:
+        raise ValueError(
+            f"scores of shape {tables[0].shape} and {tables[1].shape} do not fit {len(label)} cases"
+        )
+    if sorted(set(label.tolist())) != list(range(n_classes)):
+        raise ValueError(f"y does not hold every class from 0 to {n_classes - 1}, and nothing else")
+    membership, n_clusters = cluster_index(np.arange(len(label)) if cluster is None else cluster, len(label))
+    areas = np.empty((2, n_classes))
+    influence = np.zeros(n_clusters)
+    differences, least = [], n_clusters
+    for number in range(n_classes):
+        positive = label == number
+        first, second = (
+            placements(positive, checks.real(table[:, number], len(label), name="scores", infinite=True))
+            for table in tables
+        )
+        areas[:, number] = first.auc, second.auc
+        pairs = len(first.positive) * len(first.negative)
+        differences.append(float((first.positive - second.positive).sum() / pairs))
+        for values, members in (
+            (first.positive - second.positive, membership[positive]),
+            (first.negative - second.negative, membership[~positive]),
+        ):
+            influence += np.bincount(members, values - values.mean(), minlength=n_clusters) / pairs
+            least = min(least, len(np.unique(members)))
+    if least < 2:
+        raise ValueError("the variance needs 2 clusters with cases of every class; a class has 1")
+    variance = least / (least - 1) * float(np.sum((influence / n_classes) ** 2))
+    return _difference(
+        math.fsum(differences) / n_classes,
+        variance,
+        method="paired, influence of clusters on the mean over classes",
+        level=level,
+        n={"cases": len(label), "classes": n_classes, "clusters": n_clusters},
+        details={"auc_a": float(areas[0].mean()), "auc_b": float(areas[1].mean())},
+    )
+
+
 def compare_auc_unpaired(
     y_a: ArrayLike, score_a: ArrayLike, y_b: ArrayLike, score_b: ArrayLike, *, level: float = 0.95
 ) -> Estimate:

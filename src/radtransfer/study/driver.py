@@ -438,8 +438,7 @@ def _outputs(profile: str, record: Record) -> dict[str, str]:
 def _stores(record: Record) -> tuple[str, ...]:
     """Folders outside the study's that a record refers to."""
     folders = [paths.runs_dir() / run for run in record.runs]
-    if record.dataset:
-        folders.append(paths.curated_dir() / record.dataset)
+    folders += [paths.curated_dir() / name for name in record.datasets.values()]
     return tuple(str(folder.relative_to(paths.work_dir())) for folder in folders)
 
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Age = Annotated[int, Field(ge=0, le=120)]
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(gt=0, lt=0.5)]
 FoldsUsed = Annotated[int, Field(ge=1, le=20)] | None
@@ -58,6 +64,11 @@ def _known(kind: str, names: list[str], known: Iterable[str]) -> list[str]:
     return names
 
 
+NetworkNames = Annotated[
+    list[str], Field(min_length=1), AfterValidator(lambda names: _known("network", names, NETWORKS))
+]
+
+
 class NotebookParameters(BaseModel):
     """Base of the schemas: types are not coerced, unknown names are refused."""
 
@@ -74,25 +85,32 @@ class NotebookParameters(BaseModel):
         return False
 
 
-class CurationParameters(NotebookParameters):
-    """``01_data_curation``: which images, which patients, which folds."""
+class TaskParameters(BaseModel):
+    """A task of ``01_data_curation``.
 
-    DATASET: str
-    TASK: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    IMAGE_SIZE: Annotated[int, Field(ge=16, le=2048)]
-    AGE_MIN: Annotated[int, Field(ge=0, le=120)]
-    AGE_MAX: Annotated[int, Field(ge=0, le=120)]
-    TEST_FRACTION: Annotated[float, Field(gt=0, le=0.5)]
-    N_FOLDS: Annotated[int, Field(ge=2, le=20)]
-    SEED: Seed
-    PHANTOM: dict[str, Any] | None
+    Attributes
+    ----------
+    dataset : str
+        Manifest id of the images.
+    phantom : dict or None
+        What to draw, fields of :class:`radtransfer.data.phantoms.PhantomSpec`; None for real images.
+    age_min, age_max : int or None
+        Ages included, where they are not those of the other tasks.
+    """
 
-    @field_validator("DATASET")
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    dataset: str
+    phantom: dict[str, Any] | None = None
+    age_min: Age | None = None
+    age_max: Age | None = None
+
+    @field_validator("dataset")
     @classmethod
     def _dataset_exists(cls, value: str) -> str:
         return load_manifest().dataset(value).id
 
-    @field_validator("PHANTOM")
+    @field_validator("phantom")
     @classmethod
     def _phantom_is_valid(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
@@ -105,21 +123,46 @@ class CurationParameters(NotebookParameters):
             PhantomSpec.from_dict(value)
         return value
 
+    @model_serializer(mode="wrap")
+    def _as_given(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
+
+
+class CurationParameters(NotebookParameters):
+    """``01_data_curation``: which images, which patients, which folds."""
+
+    TASKS: Annotated[dict[TaskName, TaskParameters], Field(min_length=1)]
+    IMAGE_SIZE: Annotated[int, Field(ge=16, le=2048)]
+    AGE_MIN: Age
+    AGE_MAX: Age
+    TEST_FRACTION: Annotated[float, Field(gt=0, le=0.5)]
+    N_FOLDS: Annotated[int, Field(ge=2, le=20)]
+    SEED: Seed
+
     @model_validator(mode="after")
     def _parts_agree(self) -> CurationParameters:
-        dataset = load_manifest().dataset(self.DATASET)
-        if self.TASK not in dataset.tasks:
-            raise unknown_name(f"task of {dataset.id}", self.TASK, dataset.tasks)
-        if self.PHANTOM is not None and PhantomSpec.from_dict(self.PHANTOM).dataset != dataset.id:
-            raise ValueError(f"PHANTOM does not describe {dataset.id}")
-        if self.AGE_MIN > self.AGE_MAX:
-            raise ValueError(f"AGE_MIN {self.AGE_MIN} is above AGE_MAX {self.AGE_MAX}")
+        for task, own in self.TASKS.items():
+            dataset = load_manifest().dataset(own.dataset)
+            if task not in dataset.tasks:
+                raise unknown_name(f"task of {dataset.id}", task, dataset.tasks)
+            if own.phantom is not None:
+                spec = PhantomSpec.from_dict(own.phantom)
+                if (spec.dataset, spec.task) != (dataset.id, task):
+                    raise ValueError(
+                        f"TASKS.{task}.phantom describes {spec.task} of {spec.dataset}, not of {dataset.id}"
+                    )
+            elif dataset.access == "generated":
+                raise ValueError(f"TASKS.{task}.phantom is missing: {dataset.id} has to be drawn")
+            low = self.AGE_MIN if own.age_min is None else own.age_min
+            high = self.AGE_MAX if own.age_max is None else own.age_max
+            if low > high:
+                raise ValueError(f"{task}: the lowest age {low} is above the highest {high}")
         return self
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Manifest ids whose data the notebook reads."""
-        return (self.DATASET,)
+        return tuple(dict.fromkeys(task.dataset for task in self.TASKS.values()))
 
 
 class BaselineParameters(NotebookParameters):
@@ -139,9 +182,15 @@ class BaselineParameters(NotebookParameters):
 
 
 class TransferParameters(NotebookParameters):
-    """``03_transfer_learning``: which networks, and how they are trained."""
+    """``03_transfer_learning``: which networks, and how they are trained.
 
-    NETWORKS: Annotated[list[str], Field(min_length=1)]
+    ``NETWORKS_OF`` names the networks of a task that has not those of ``NETWORKS``. ``INPUT_SIZE_OF`` gives
+    the input side of a network, ``"mobilenet_frozen"``, or of a network in one task,
+    ``"haemorrhage.mobilenet_frozen"``, which goes before.
+    """
+
+    NETWORKS: NetworkNames
+    NETWORKS_OF: dict[str, NetworkNames]
     INPUT_SIZE: InputSize
     INPUT_SIZE_OF: dict[str, InputSize]
     VIEWS: Annotated[int, Field(ge=0, le=64)]
@@ -155,15 +204,21 @@ class TransferParameters(NotebookParameters):
     FOLDS_USED: FoldsUsed
     SEED: Seed
 
-    @field_validator("NETWORKS")
-    @classmethod
-    def _networks_exist(cls, value: list[str]) -> list[str]:
-        return _known("network", value, NETWORKS)
-
     @model_validator(mode="after")
     def _sizes_are_of_networks(self) -> TransferParameters:
-        _known("network", list(self.INPUT_SIZE_OF), self.NETWORKS)
+        for key in self.INPUT_SIZE_OF:
+            task, _, name = key.rpartition(".")
+            everywhere = dict.fromkeys(chain(self.NETWORKS, *self.NETWORKS_OF.values()))
+            known = self.NETWORKS_OF.get(task, self.NETWORKS) if task else everywhere
+            if name not in known:
+                raise unknown_name(f"network of {task}" if task else "network", name, known)
         return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it names."""
+        sizes = (key.rpartition(".")[0] for key in self.INPUT_SIZE_OF)
+        return tuple(dict.fromkeys(chain(self.NETWORKS_OF, filter(None, sizes))))
 
     @property
     def uses_weights(self) -> bool:
@@ -382,6 +437,9 @@ def _across(notebooks: Mapping[str, NotebookParameters]) -> list[str]:
         used = getattr(parameters, "FOLDS_USED", None)
         if used is not None and used > curation.N_FOLDS:
             problems.append(f"{name}: FOLDS_USED {used} is above N_FOLDS {curation.N_FOLDS}")
+        for task in getattr(parameters, "tasks", ()):
+            if task not in curation.TASKS:
+                problems.append(f"{name}: {unknown_name('task', task, curation.TASKS)}")
     return problems
 
 
@@ -422,6 +480,9 @@ def _problem(error: Any, known: Iterable[str]) -> str:
     name = ".".join(str(part) for part in error["loc"] if part not in ("int", "none"))
     given = error["input"]
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        *outer, last = name.split(".")
+        if outer:  # only tasks have parameters of their own
+            return str(unknown_name(f"parameter of {'.'.join(outer)}", last, TaskParameters.model_fields))
         return str(unknown_name("parameter", name, known))
     if error["type"] in ("missing", "missing_argument"):
         return f"{name} is missing"

@@ -133,10 +133,10 @@ def _gather(profile: Profile, folder: Path) -> None:
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for name in names for path in sorted((study / kind).glob(f"{name}.*"))):
                 _copy(path, folder / kind / path.name)
-        if record.dataset:
-            curation = paths.curated_dir() / record.dataset / "curation.json"
-            target = folder / "curation" / f"{record.dataset.rpartition('-')[0]}.json"
-            write_json(target, _anonymous(json.loads(curation.read_text(encoding="utf-8"))))
+        for task, name in record.datasets.items():
+            curation = paths.curated_dir() / name / "curation.json"
+            content = json.loads(curation.read_text(encoding="utf-8"))
+            write_json(folder / "curation" / f"{task}.json", _anonymous(content))
     for name in profile.notebooks:
         notebook = json.loads((study / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
         write_json(folder / "notebooks" / f"{name}.ipynb", _clean_notebook(notebook))
@@ -159,7 +159,7 @@ def _predictions(runs: list[RunRecord], folder: Path) -> None:
     if not runs:
         return
     table = predictions_of(runs)
-    texts = ("model", "task", "image_id", "patient_id", "part", "weights", "run")
+    texts = ("model", "task", "target", "image_id", "patient_id", "part", "weights", "run")
     table = table.astype(dict.fromkeys(texts, "category") | {"fold": "int8", "label": "int8"})
     folder.mkdir(parents=True)
     for task, rows in table.groupby("task", observed=True):
@@ -180,7 +180,9 @@ def _environment(study: Path, runs: list[RunRecord]) -> dict[str, Any]:
 def _timings(profile: Profile, runs: list[RunRecord]) -> dict[str, Any]:
     log = StudyLog.read(profile)
     steps = {name: entry.seconds for name, entry in log.steps.items()}
-    trained = [{"model": run.spec.model, "fold": run.spec.fold, **run.timings} for run in runs]
+    trained = [
+        {"task": run.spec.task, "model": run.spec.model, "fold": run.spec.fold, **run.timings} for run in runs
+    ]
     return {"steps_s": steps, "runs": trained}
 
 

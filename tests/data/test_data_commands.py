@@ -40,3 +40,23 @@ def test_fetch_then_verify_then_describe(
     assert RUN.invoke(app, ["fetch", "chestxray14_sample"]).exit_code == 0
     assert "15 files are what the manifest says" in RUN.invoke(app, ["verify", "chestxray14_sample"]).output
     assert "patients\t" in RUN.invoke(app, ["describe", "chestxray14_sample"]).output
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("chexpert_readers", "files\t30"),
+        ("pneumonia_mnist_truncated", "train has 3,882 of 4,708 images"),
+        ("rsna_pneumonia_sample", "rows of its table have no image here"),
+        ("luna16_sample", "nobody is left"),
+    ],
+)
+def test_every_dataset_can_be_described(
+    work: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch, name: str, told: str
+) -> None:
+    monkeypatch.setenv("RADTRANSFER_MIRROR", str(shared_data))
+    assert RUN.invoke(app, ["fetch", name]).exit_code == 0
+    said = RUN.invoke(app, ["describe", name])
+    assert said.exit_code == 0, said.exception
+    assert told in said.output

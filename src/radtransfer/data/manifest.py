@@ -122,8 +122,17 @@ def _read_list(path: Path, sha256: str) -> tuple[FileEntry, ...]:
             f"the checksum list {path} is not the manifest's: expected sha256 {sha256}, got {got}",
             hint="restore it from version control",
         )
-    header, *rows = (line.split("\t") for line in content.decode().splitlines())
-    return tuple(FileEntry.model_validate(dict(zip(header, row, strict=True))) for row in rows)
+    number, entries = 1, []
+    try:
+        header, *rows = (line.split("\t") for line in content.decode().removesuffix("\n").split("\n"))
+        for number, row in enumerate(rows, start=2):
+            entries.append(FileEntry.model_validate(dict(zip(header, row, strict=True))))
+    except ValueError as error:  # UnicodeDecodeError and ValidationError, too
+        told = describe_problem(error) if isinstance(error, ValidationError) else error
+        raise DataError(
+            f"the checksum list {path}, line {number}: {told}", hint="make it anew from the files"
+        ) from error
+    return tuple(entries)
 
 
 Files = ChecksumList | tuple[FileEntry, ...]
@@ -266,8 +275,9 @@ class Dataset(_Entry):
         SPDX identifier, or the terms in words.
     citation : str
         What to cite.
-    access : {"open", "registered", "generated"}
-        Whether anybody may download it, after registration only, or nobody needs to.
+    access : {"open", "registered", "own", "generated"}
+        Whether anybody may download it, or after registration only; whether it is the user's own; or drawn
+        here.
     patient_id_field : str
         Column of the original table that tells patients apart; empty if there is none.
     native_size : tuple of int, optional
@@ -286,7 +296,7 @@ class Dataset(_Entry):
 
     title: str = Field(min_length=1)
     modality: Literal["xray", "ct", "mri"]
-    access: Literal["open", "registered", "generated"]
+    access: Literal["open", "registered", "own", "generated"]
     patient_id_field: str
     native_size: tuple[int, int] | None = None
     format: Identifier | None = None
@@ -417,12 +427,24 @@ def _with_own(study: Manifest, path: Path) -> Manifest:
     return study.model_copy(update={"datasets": study.datasets | own.datasets})
 
 
+# besides its own errors the library passes on what Python says of numbers and dates that are none
+_NO_YAML = (
+    yaml.YAMLError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
+
+
 def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no manifest {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NO_YAML as error:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
 
 
@@ -430,10 +452,11 @@ def _validated(content: Any, path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_problem(error)}") from error
+        raise InputError(f"{path}: {describe_problem(error)}") from error
 
 
-def _problem(error: ValidationError) -> str:
+def describe_problem(error: ValidationError) -> str:
+    """Say in a few words what is wrong with an entry, and where."""
     # the deepest: where alternatives failed, the one that fits best
     first = max(error.errors(), key=lambda problem: len(problem["loc"]))
     place = ".".join(str(part) for part in first["loc"])

@@ -68,6 +68,19 @@ def load_format(name: str | None) -> Format:
     return cast("Format", import_module(f"{__name__}.{name}"))
 
 
+def findings(entry: Dataset, root: Path) -> tuple[str, ...]:
+    """What a layout has to tell of a folder beyond its cohort, in sentences for people.
+
+    Parameters
+    ----------
+    entry : Dataset
+    root : Path
+        Folder of files.
+    """
+    told = getattr(load_format(entry.format), "findings", None)
+    return told(root, entry.options) if told else ()
+
+
 def read_cohort(entry: Dataset, root: Path) -> Cohort:
     """Cohort of a manifest entry's files.
 

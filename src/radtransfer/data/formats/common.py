@@ -134,7 +134,8 @@ def parse_options(model: type[Options], options: Mapping[str, Any], layout: str)
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt option says more than that the right one is missing
+        first = max(error.errors(), key=lambda problem: problem["type"] == "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise unknown_name(f"option of the layout {layout}", place, model.model_fields) from None

@@ -408,3 +408,19 @@ def test_a_killed_process_is_resumed_and_another_that_waits_takes_over(tmp_path:
         assert begin[0] > 500_000
     assert here(target) == {"a"}
     assert (target / "a").read_bytes() == BIG
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (("a/X.png", "a/x.png"), "'a/x.png' and 'a/X.png' are one file"),
+        (("e\u0301", "é"), "are one file"),
+        (("a", "b", "A/c"), "'a' is a file, and a folder of 'A/c'"),
+    ],
+)
+def test_files_that_would_overwrite_each_other_are_refused(
+    tmp_path: Path, names: tuple[str, ...], reason: str
+) -> None:
+    files = tuple(entry(name, name.encode()) for name in names)
+    with pytest.raises(DataError, match=reason):
+        fetch_entry(files, [MirrorSource(kind="mirror", folder="m")], tmp_path / "d")

@@ -47,7 +47,7 @@ from radtransfer.data.manifest import (
     entries_of,
     load_manifest,
 )
-from radtransfer.data.verified import Problem, check, check_file, place
+from radtransfer.data.verified import Problem, check, check_file, place, require_distinct
 from radtransfer.errors import DataError
 
 if TYPE_CHECKING:
@@ -218,6 +218,7 @@ def fetch_entry(
     with _alone(target, progress):
         wanted = [(source, entries_of(source.files or files)) for source in sources]
         for listed in dict.fromkeys(listed for _, listed in wanted):
+            require_distinct(listed)
             if _all_sizes_fit(listed, target) and not check(listed, target):
                 return Fetched(target, "work folder", (), listed)
         _sweep(target)

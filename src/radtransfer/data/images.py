@@ -29,6 +29,9 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 class DecodeError(DataError):
     """An image file that cannot be read as an image."""
 
+    def __init__(self, message: str, *, hint: str = "restore the file, or leave it out") -> None:
+        super().__init__(message, hint=hint)
+
 
 def decode(path: Path) -> Grey:
     """Read an image file.

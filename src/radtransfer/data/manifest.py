@@ -122,15 +122,15 @@ def _read_list(path: Path, sha256: str) -> tuple[FileEntry, ...]:
             f"the checksum list {path} is not the manifest's: expected sha256 {sha256}, got {got}",
             hint="restore it from version control",
         )
-    number, entries = 1, []
+    entries: list[FileEntry] = []
     try:
         header, *rows = (line.split("\t") for line in content.decode().removesuffix("\n").split("\n"))
-        for number, row in enumerate(rows, start=2):
+        for row in rows:
             entries.append(FileEntry.model_validate(dict(zip(header, row, strict=True))))
     except ValueError as error:  # UnicodeDecodeError and ValidationError, too
         told = describe_problem(error) if isinstance(error, ValidationError) else error
         raise DataError(
-            f"the checksum list {path}, line {number}: {told}", hint="make it anew from the files"
+            f"the checksum list {path}, entry {len(entries) + 1}: {told}", hint="make it anew from the files"
         ) from error
     return tuple(entries)
 

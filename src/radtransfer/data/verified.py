@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from radtransfer.atomic import atomic_file
@@ -14,8 +16,6 @@ from radtransfer.errors import DataError
 from radtransfer.hashing import sha256_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from radtransfer.data.manifest import FileEntry
 
 _CHUNK = 1 << 20
@@ -77,6 +77,26 @@ def check_file(file: FileEntry, path: Path) -> Problem | None:
     if (digest := sha256_file(path)) != file.sha256:
         return Problem(file.path, f"sha256 {file.sha256}", digest)
     return None
+
+
+def require_distinct(files: Sequence[FileEntry]) -> None:
+    """Refuse files of which one would overwrite another on some file system.
+
+    Raises
+    ------
+    DataError
+        If two names differ only in case or in Unicode form, or one names a folder of another.
+    """
+    seen: dict[str, str] = {}
+    for path in sorted(file.path for file in files):
+        folded = unicodedata.normalize("NFC", path).casefold()
+        if twin := seen.get(folded):
+            raise DataError(f"{path!r} and {twin!r} are one file where case or Unicode form do not count")
+        seen[folded] = path
+    for folded, path in seen.items():
+        for folder in PurePosixPath(folded).parents:
+            if twin := seen.get(str(folder)):
+                raise DataError(f"{twin!r} is a file, and a folder of {path!r}")
 
 
 def place(stream: Readable, file: FileEntry, target: Path) -> None:

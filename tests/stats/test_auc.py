@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from radtransfer.stats.auc import auc, clustered_auc, compare_auc, compare_auc_unpaired
+from radtransfer.stats.auc import (
+    auc,
+    clustered_auc,
+    compare_auc,
+    compare_auc_unpaired,
+    compare_macro_auc,
+)
 
 # a case: its label and two coarse scores, so that ties are common
 CASES = st.lists(
@@ -334,3 +340,71 @@ def test_chexpert_models_as_in_proc(shared_oracles: Path, shared_data: Path, fin
             assert result.details["variance"] == pytest.approx(expected["var_diff_stable"], rel=1e-8)
             assert result.p_value == pytest.approx(expected["p"], abs=1e-8)
             assert [result.low, result.high] == pytest.approx(expected["ci"], abs=1e-8)
+
+
+# --- mean over classes ------------------------------------------------------------------------------------
+
+
+def test_mean_over_classes_by_hand() -> None:
+    # pairs rightly ranked, of 2: class 0 by a 1, by b 2; class 1 by a 2, by b 1; class 2 by both 2
+    y = [0, 1, 2]
+    a = [[0.5, 0.1, 0.0], [0.6, 0.9, 0.1], [0.1, 0.2, 0.9]]
+    b = [[0.9, 0.5, 0.0], [0.1, 0.4, 0.1], [0.2, 0.1, 0.9]]
+    with pytest.raises(ValueError, match="2 clusters with cases of every class"):
+        compare_macro_auc(y, a, b)
+    twice = compare_macro_auc(y * 2, a * 2, b * 2)
+    assert twice.details["auc_a"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert twice.details["auc_b"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert twice.estimate == 0
+
+
+def test_of_two_classes_it_is_the_paired_comparison() -> None:
+    rng = np.random.default_rng(3)
+    patient = np.repeat(np.arange(100), 2)
+    y = (patient % 2).astype(int)
+    shared = rng.normal(size=100)[patient]
+    a, b = (shared + rng.normal(size=200) + gain * y for gain in (1.0, 0.5))
+    both = [np.column_stack([-score, score]) for score in (a, b)]
+    plain = compare_auc(y, a, b, cluster=patient)
+    macro = compare_macro_auc(y, *both, cluster=patient)
+    assert macro.estimate == pytest.approx(plain.estimate)
+    # patients are of one class: Obuchowski's corrections are 50/49 for either class, ours is 50/49 for both
+    assert macro.details["variance"] == pytest.approx(plain.details["variance"], rel=1e-9)
+
+
+def test_its_variance_is_that_of_leaving_clusters_out() -> None:
+    rng = np.random.default_rng(4)
+    patient = np.repeat(np.arange(90), 2)
+    y = patient % 3
+    a, b = (rng.normal(size=(90, 3))[patient] + gain * np.eye(3)[y] for gain in (1.0, 0.6))
+
+    def difference(rows: np.ndarray) -> float:
+        return float(
+            np.mean(
+                [
+                    auc(y[rows] == k, a[rows, k]).estimate - auc(y[rows] == k, b[rows, k]).estimate
+                    for k in range(3)
+                ]
+            )
+        )
+
+    left_out = np.array([difference(patient != cluster) for cluster in range(90)])
+    jackknife = 89 / 90 * np.sum((left_out - left_out.mean()) ** 2)
+    assert compare_macro_auc(y, a, b, cluster=patient).details["variance"] == pytest.approx(
+        jackknife, rel=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("y", "shape", "said"),
+    [
+        ([0, 1, 1, 0], (4, 3), "every class from 0 to 2"),
+        ([0, 1, 2], (4, 3), "do not fit 3 cases"),
+        ([0, 0, 0], (3, 1), "do not fit"),
+    ],
+)
+def test_scores_that_do_not_fit_the_classes_are_refused(
+    y: list[int], shape: tuple[int, int], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        compare_macro_auc(y, np.zeros(shape), np.zeros(shape))

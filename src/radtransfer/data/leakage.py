@@ -215,7 +215,7 @@ def examine(
     """
     takes_part = cohort.labels(task).notna().to_numpy()
     if EXCLUSION + task in cohort.frame:
-        takes_part &= cohort.frame[EXCLUSION + task].isna().to_numpy()
+        takes_part = takes_part & cohort.frame[EXCLUSION + task].isna().to_numpy()
     if not takes_part.any():
         raise InputError(f"cohort {cohort.dataset}: no image takes part in {task}")
     for what, n in (

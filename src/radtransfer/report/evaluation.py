@@ -204,7 +204,7 @@ def differences(step: Step, evaluation: Evaluation) -> Figure:
                     "estimate": estimate.estimate,
                     "low": estimate.low,
                     "high": estimate.high,
-                    "group": metric,
+                    "group": METRICS[metric],
                 }
             )
     data = pd.DataFrame(rows)

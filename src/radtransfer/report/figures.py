@@ -298,6 +298,7 @@ def confusion_matrices(matrices: Mapping[str, pd.DataFrame]) -> Figure:
     """
     columns = min(len(matrices), 2)
     n_rows = -(-len(matrices) // columns)
+    several = max(len(matrix) for matrix in matrices.values()) > 2
     with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
         fig = Figure(figsize=(WIDTH, 3.05 * n_rows), layout="constrained")
         grid = fig.subplots(n_rows, columns, squeeze=False)
@@ -318,9 +319,15 @@ def confusion_matrices(matrices: Mapping[str, pd.DataFrame]) -> Figure:
                     va="center",
                     linespacing=1.4,
                 )
-            ax.set_xticks(range(counts.shape[1]), [str(label) for label in matrix.columns])
+            # three names do not fit beside each other under a matrix this small
+            ax.set_xticks(
+                range(counts.shape[1]), [str(label) for label in matrix.columns], rotation=90 * several
+            )
             ax.set_yticks(
-                range(counts.shape[0]), [str(label) for label in matrix.index], rotation=90, va="center"
+                range(counts.shape[0]),
+                [str(label) for label in matrix.index],
+                rotation=90 * (not several),
+                va="center",
             )
             ax.tick_params(length=0)
             ax.set(xlabel="Decision", ylabel="Reference standard")

@@ -306,6 +306,15 @@ def read_meta_length(path: Path) -> int:
     return int(read_file_meta_info(path).FileMetaInformationGroupLength)
 
 
+def test_truncated_pixels_are_refused(tmp_path: Path) -> None:
+    whole = write_dicom(tmp_path / "i.dcm", RAMP16).read_bytes()
+    path = tmp_path / "short.dcm"
+    for missing in (1, 2, len(RAMP16.tobytes()) - 1):
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(DecodeError):
+            read_frame(path)
+
+
 @given(data=st.data())
 @settings(max_examples=150)
 def test_damage_ends_in_one_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

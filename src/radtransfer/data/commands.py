@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from radtransfer.data.cohort import Cohort
 
 app = typer.Typer(
-    help="List, fetch, verify, describe and add datasets.",
+    help="List, fetch, verify, describe, examine and add datasets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -183,6 +183,63 @@ def _flow(cohort: Cohort, task: str) -> list[tuple[str, ...]]:
         of_class = kept.frame[kept.labels(task) == value]
         rows.append((f"included: {name}", str(len(of_class)), str(of_class["patient_id"].nunique())))
     return rows
+
+
+@app.command()
+def leakage(
+    dataset: DatasetArgument,
+    task: Annotated[str | None, typer.Option(help="Task; the first of the dataset by default.")] = None,
+    image_size: Annotated[int, typer.Option(help="Side to which images are reduced, pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the deal of patients.")] = 1,
+) -> None:
+    """Look for leaks and shortcuts: what would make a classifier look better than it is."""
+    from radtransfer.data.duplicates import find_duplicates
+    from radtransfer.data.leakage import examine
+    from radtransfer.data.store import curate
+
+    task = task or load_manifest().dataset(dataset).tasks[0]
+    with _progress(f"curating {dataset}") as progress:
+        curated = curate(dataset, task=task, image_size=image_size, seed=seed, progress=progress)
+    with _progress("looking for duplicates") as progress:
+        duplicates = find_duplicates(curated.images, progress=progress)
+    report = examine(
+        curated.cohort,
+        task=task,
+        images=curated.images,
+        splits={"hold-out": curated.holdout, "folds": curated.folds},
+        duplicates=duplicates,
+        seed=seed,
+    )
+    rows = [
+        (
+            "FLAGGED" if finding.flagged else "",
+            finding.kind,
+            finding.finding,
+            finding.advice if finding.flagged else "",
+        )
+        for finding in report.findings
+    ]
+    _print_rows(("", "kind", "finding", "what to do"), rows)
+    for what, why in report.not_tested.items():
+        typer.echo(f"not tested: {what}: {why}")
+    typer.echo(
+        f"{dataset}, {task}: {report.n_images} images of {report.n_patients} patients; "
+        f"{len(report.flagged)} of {len(report.findings)} findings flagged"
+    )
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with DICOM files, in any depth.")],
+) -> None:
+    """Look in DICOM files for what may say who the patient is; fails if anything does."""
+    from radtransfer.data.deidentify import assert_publishable, audit_folder
+
+    report = audit_folder(folder)
+    table = report.table()
+    _print_rows(tuple(map(str, table.columns)), [tuple(map(str, row)) for row in table.to_numpy()])
+    typer.echo(report.summary())
+    assert_publishable(report)
 
 
 @app.command()

@@ -251,14 +251,9 @@ def audit_file(path: Path, name: str = "") -> list[Finding]:
     name = name or path.name
     try:
         dataset = dicom.read_dataset(path)
-        found = [*_audit_header(dataset, name)]
-    except DecodeError as error:
-        return [
-            Finding(
-                name, "", "", "fail", "the file cannot be read, so nothing is known of it", str(error)[:0]
-            )
-        ]
-    return found + _audit_pixels(path, dataset, name)
+        return [*_audit_header(dataset, name), *_audit_pixels(path, dataset, name)]
+    except Exception:  # pydicom reads a value when it is asked for it, and raises nearly every type there is
+        return [Finding(name, "", "", "fail", "the file cannot be read, so nothing is known of it", "")]
 
 
 def assert_publishable(report: AuditReport) -> None:

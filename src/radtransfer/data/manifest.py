@@ -445,14 +445,14 @@ def _read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"there is no manifest {path}") from None
     except _NO_YAML as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path} is no YAML: {error}", hint="correct it there") from error
 
 
 def _validated(content: Any, path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {describe_problem(error)}") from error
+        raise InputError(f"{path}: {describe_problem(error)}", hint="correct the entry") from error
 
 
 def describe_problem(error: ValidationError) -> str:

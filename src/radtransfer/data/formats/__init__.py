@@ -12,7 +12,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from radtransfer.errors import InputError, unknown_name
+from radtransfer.errors import DataError, InputError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,18 @@ def read_cohort(entry: Dataset, root: Path) -> Cohort:
     Returns
     -------
     Cohort
+
+    Raises
+    ------
+    InputError, DataError
+        If a table or file is broken; the message names it and says what to do.
     """
-    cohort = load_format(entry.format).read_cohort(root, entry.options)
+    try:
+        cohort = load_format(entry.format).read_cohort(root, entry.options)
+    except (InputError, DataError) as error:
+        if error.hint:
+            raise
+        advice = f"correct it, or restore it: radtransfer data fetch {entry.id}"
+        raise type(error)(f"{entry.id}: {error.message}", hint=advice) from error
     frame = cohort.frame.assign(dataset=entry.id, modality=entry.modality)
     return replace(cohort, dataset=entry.id, frame=frame)

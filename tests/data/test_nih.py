@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from radtransfer.data.cohort import Cohort
-from radtransfer.data.duplicates import near_pairs
+from radtransfer.data.duplicates import find_duplicates
 from radtransfer.data.fetch import fetch, verify
 from radtransfer.data.formats import chestxray14, nih_pneumonia
 from radtransfer.data.images import decode, standardise
@@ -55,7 +55,7 @@ def test_known_counts(cohort: Cohort) -> None:
 def test_one_pair_of_images_is_the_same_exposure(cohort: Cohort, mirror: Path) -> None:
     root = fetch("nih_pneumonia_1000")
     images = np.stack([nih_pneumonia.read_image(root, {"path": path}) for path in cohort.frame["path"]])
-    (pair,) = near_pairs(images)
+    (pair,) = find_duplicates(images).pairs
     np.testing.assert_array_equal(images[pair[0]], images[pair[1]])
     assert cohort.frame["image_id"].iloc[pair].tolist() == ["00002658_001", "00002658_002"]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from radtransfer.data import quality
-from radtransfer.data.duplicates import components, correlation, join_groups, near_pairs
+from radtransfer.data.duplicates import components, correlation, find_duplicates, join_groups
 from radtransfer.data.images import DecodeError, centre_square, decode, resize_shortest, standardise
 from radtransfer.data.phantoms import PhantomSpec, generate
 from radtransfer.errors import DataError
@@ -122,7 +122,7 @@ def test_a_shifted_brighter_noisier_copy_is_found_and_an_unlike_image_is_not() -
     images = generate(PhantomSpec(n_patients=12, images_per_patient=1, seed=5)).images.copy()
     copy = np.roll(images[3], 1, axis=0) * 1.05 + 3 + np.random.default_rng(0).normal(0, 1.5, (128, 128))
     images[7] = np.clip(copy, 0, 255)
-    assert near_pairs(images).tolist() == [[3, 7]]
+    assert find_duplicates(images).pairs.tolist() == [[3, 7]]
     assert correlation(images[3], images[7]) > 0.999 > correlation(images[3], images[4])
 
 
@@ -135,4 +135,4 @@ def test_planted_duplicates_are_found_and_no_others(modality: str) -> None:
     copies = frame.dropna(subset="duplicate_of")
     planted = {tuple(sorted((row[i], row[j]))) for i, j in copies[["image_id", "duplicate_of"]].to_numpy()}
     assert len(planted) == 5
-    assert {tuple(pair) for pair in near_pairs(phantoms.images).tolist()} == planted
+    assert {tuple(pair) for pair in find_duplicates(phantoms.images).pairs.tolist()} == planted

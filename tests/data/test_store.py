@@ -16,6 +16,7 @@ import pytest
 
 from radtransfer.data import decoding, quality, store
 from radtransfer.data import fetch as fetching
+from radtransfer.data.duplicates import Duplicates, find_duplicates
 from radtransfer.data.images import DecodeError, decode
 from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.splits import LEAKS
@@ -207,7 +208,8 @@ def test_excluded_images_are_kept_for_inspection(work: Path, monkeypatch: pytest
 
     monkeypatch.setattr(phantom, "read_image", read_image)
     monkeypatch.setattr(quality, "MAX_CLIPPED", 1.0)
-    monkeypatch.setattr(store, "near_pairs", lambda images: np.empty((0, 2), np.intp))
+    none = (np.empty((0, 2), np.intp), np.empty(0), np.empty(0, dtype=bool))
+    monkeypatch.setattr(store, "find_duplicates", lambda images: Duplicates(*none, len(images)))
     dataset = make(phantom=SMALL, image_size=32, n_folds=2, age_min=0, age_max=120)
     excluded = dataset.excluded.set_index("patient_id")
     assert excluded["reason"].to_dict() == {
@@ -447,3 +449,13 @@ def test_an_altered_raw_file_is_a_data_error_with_a_hint(
     monkeypatch.setenv("RADTRANSFER_OFFLINE", "1")
     with pytest.raises(DataError, match=rf"{image.name}: expected sha256 .*radtransfer data fetch"):
         curate("chestxray14_sample", task="pneumonia", seed=1)
+
+
+def test_duplicates_are_kept_and_stand_in_one_part(work: Path) -> None:
+    spec = PhantomSpec(n_patients=60, images_per_patient=1, size=64, n_near_duplicates=3, seed=4)
+    dataset = make(phantom=spec, image_size=64, n_folds=2, age_min=0, age_max=120)
+    stored = dataset.duplicates
+    assert stored.pairs.tolist() == find_duplicates(dataset.images).pairs.tolist()
+    assert len(stored.pairs) == 3
+    groups = dataset.cohort.frame["group_id"].to_numpy()
+    assert (groups[stored.pairs[:, 0]] == groups[stored.pairs[:, 1]]).all()

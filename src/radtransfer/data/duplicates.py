@@ -92,17 +92,17 @@ class Duplicates:
         Every pixel is the same.
     n_images : int
     n_candidates : int
-        Pairs that the index gave.
+        Pairs that the index gave, where it is known.
     n_compared : int
-        Candidates that were compared in full.
+        Candidates that were compared in full, where it is known.
     """
 
     pairs: NDArray[np.intp]
     correlation: NDArray[np.float64]
     identical: NDArray[np.bool_]
     n_images: int
-    n_candidates: int
-    n_compared: int
+    n_candidates: int = 0
+    n_compared: int = 0
 
     @property
     def groups(self) -> NDArray[np.intp]:
@@ -186,21 +186,6 @@ def find_duplicates(
     )
 
 
-def near_pairs(images: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Pairs of images that show the same exposure; see :func:`find_duplicates`.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (n, height, width)
-
-    Returns
-    -------
-    ndarray of int, shape (n_pairs, 2)
-        Positions, the smaller first.
-    """
-    return find_duplicates(images).pairs
-
-
 def join_groups(
     image_ids: Sequence[str], group_ids: Sequence[str], pairs: NDArray[np.intp]
 ) -> NDArray[np.str_]:
@@ -210,7 +195,7 @@ def join_groups(
     ----------
     image_ids, group_ids : sequence of str, length n
     pairs : ndarray of int, shape (n_pairs, 2)
-        Positions of duplicates, see :func:`near_pairs`.
+        Positions of duplicates, see :func:`find_duplicates`.
 
     Returns
     -------

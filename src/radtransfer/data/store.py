@@ -24,7 +24,6 @@ from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.data.cohort import Cohort, Flow, exclude, select
 from radtransfer.data.decoding import (
-    CHUNK,
     DOES_NOT_DECODE,
     RECORDED,
     THUMBNAIL,
@@ -33,7 +32,7 @@ from radtransfer.data.decoding import (
     read_part,
     reader,
 )
-from radtransfer.data.duplicates import join_groups, near_pairs
+from radtransfer.data.duplicates import Duplicates, find_duplicates, join_groups
 from radtransfer.data.fetch import fetch
 from radtransfer.data.formats import load_format, read_cohort
 from radtransfer.data.manifest import load_manifest
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
     from radtransfer.data.fetch import Progress
     from radtransfer.data.phantoms import PhantomSpec
 
-RECIPE: Final = 3
+RECIPE: Final = 4
 """Raised when a change of the code changes curated datasets."""
 
 DECODING: Final = ("recipe", "dataset", "options", "files", "phantom", "image_size")
@@ -91,8 +90,8 @@ class CuratedDataset:
     Attributes
     ----------
     folder : Path
-        Holds ``images.npy``, ``cohort.parquet``, ``assignment.parquet``, ``excluded.npy``,
-        ``excluded.parquet`` and ``curation.json``.
+        Holds ``images.npy``, ``cohort.parquet``, ``assignment.parquet``, ``duplicates.parquet``,
+        ``excluded.npy``, ``excluded.parquet`` and ``curation.json``.
     info : dict
         Content of ``curation.json``: task, parameters, flow, digest.
     """
@@ -143,6 +142,18 @@ class CuratedDataset:
         """Thumbnails of :attr:`excluded`, row by row, shape (n, 64, 64); black if it does not decode."""
         thumbnails: NDArray[np.uint8] = np.load(self.folder / "excluded.npy", allow_pickle=False)
         return thumbnails
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """Pairs of images that show the same exposure; positions are rows of the cohort."""
+        table = pd.read_parquet(self.folder / "duplicates.parquet")
+        sides = [self.index(table[f"image_id_{side}"].tolist()) for side in (1, 2)]
+        return Duplicates(
+            pairs=np.sort(np.column_stack(sides), axis=1),
+            correlation=table["correlation"].to_numpy(dtype=float),
+            identical=table["identical"].to_numpy(dtype=bool),
+            n_images=self.cohort.n_images,
+        )
 
     @cached_property
     def _assignment(self) -> pd.DataFrame:
@@ -376,24 +387,28 @@ def _store(
             (read_part(path, "pixels") for path in files),
         )
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        duplicates = find_duplicates(images)
+        ids = cohort.frame["image_id"]
         cohort = cohort.assign(
-            group_id=join_groups(
-                cohort.frame["image_id"].tolist(), cohort.frame["group_id"].tolist(), near_pairs(images)
-            )
+            group_id=join_groups(ids.tolist(), cohort.frame["group_id"].tolist(), duplicates.pairs)
         )
         assignment, flow_of_parts = _parts(cohort, parameters)
         used = cohort.frame["image_id"].isin(assignment["image_id"]).to_numpy()
         if not used.all():
             cohort = cohort.keep(used)
-            starts = range(0, len(images), CHUNK)
             pixels = _write_array(
                 folder / "used.npy",
                 (cohort.n_images, size, size),
-                (images[start : start + CHUNK][used[start : start + CHUNK]] for start in starts),
+                (images[row] for row in np.flatnonzero(used)),
             )
             (folder / "used.npy").replace(folder / "images.npy")
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
         assignment.to_parquet(folder / "assignment.parquet", index=False)
+        pairs = duplicates.to_frame(image_id=ids)
+        both = pairs["image_id_1"].isin(cohort.frame["image_id"]) & pairs["image_id_2"].isin(
+            cohort.frame["image_id"]
+        )
+        pairs[both].to_parquet(folder / "duplicates.parquet", index=False)
         write_json(
             folder / "curation.json",
             {
@@ -449,6 +464,23 @@ def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:
     columns = [name for name in IDENTITY if name in frame and frame[name].notna().any()]
     rows = frame[columns].assign(label=cohort.labels(task)).to_json(orient="values")
     return columns, json.loads(rows)
+
+
+class _OnDisk:
+    """Images of a ``.npy`` file, read one by one: what is read of a memory map counts as memory."""
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.path, self.offset = path, mapped.offset
+        self.shape, self.dtype, self.ndim = mapped.shape, mapped.dtype, mapped.ndim
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        size = self.shape[1] * self.shape[2]
+        pixels = np.fromfile(self.path, np.uint8, size, offset=self.offset + int(row) * size)
+        return pixels.reshape(self.shape[1:])
 
 
 def _write_array(target: Path, shape: tuple[int, ...], parts: Iterable[NDArray[np.uint8]]) -> str:

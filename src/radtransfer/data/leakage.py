@@ -8,7 +8,7 @@ Mach Intell 2021;3:610-619).
 How well one property tells the class is an AUC, of several classes the mean of the AUCs of each against the
 rest. No direction or shape is assumed and none is chosen with the answer in view: the share of each class
 is learned by value (of a quantity: by interval between quantiles; of what is unknown: as a value of its
-own) on four fifths of the patients and predicts the classes of the others.
+own) on one half of the patients and predicts the classes of the other half, and the other way round.
 
 Rule: a shortcut is flagged if its AUC is at least :data:`LEAST_AUC` and its p-value, adjusted after Holm for
 all properties of the report, is below :data:`LEVEL`. Variances are those of patients, not images.
@@ -51,7 +51,7 @@ LEAST_PATIENTS: Final = 20
 BORDER_SHARE: Final = 1 / 16
 """Width of the frame as a share of the image's side."""
 
-_FOLDS: Final = 5
+_HALVES: Final = 2
 _INTERVALS: Final = 20
 _IMAGES_PER_INTERVAL: Final = 25
 _PRIOR: Final = 5.0
@@ -88,7 +88,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "aspect": "crop all images to one aspect; padding or squashing shows it to the network",
     "border": "crop or mask the frame, and report a classifier of the frame beside the network",
     "slice_fraction": "compare slices from the same places, and report the place alone beside the network",
-    "patient_number": "the classes come from other periods or sources: take controls from the same range",
+    "patient_number": "the classes come from other periods or sources, or were numbered one after the other",
     "age_years": "match or stratify by age, and report age alone beside the network",
     "view": "report results by view, and the view alone beside the network",
     "site": "validate on a site that was not trained on; report results by site",
@@ -314,6 +314,7 @@ def _leaks(
         )[placed]
         apart = table[table.groupby("unit")["part"].transform("nunique") > 1]
         what, advice = told[subject]
+        n_patients = int(apart["patient"].nunique())
         size, hit = table["part"].value_counts(), apart["part"].value_counts()
         where = ", ".join(f"{hit[name]} of {size[name]} in {name}" for name in sorted(hit.index, key=str))
         findings.append(
@@ -321,11 +322,13 @@ def _leaks(
                 kind="leak",
                 subject=subject,
                 split=split,
-                finding=f"{what} also in another part: {where or 'none'}",
+                finding=f"{what} also in another part: {where} ({n_patients} patients)"
+                if len(apart)
+                else f"no {what} in another part",
                 advice=advice if len(apart) else "",
                 flagged=bool(len(apart)),
                 n_images=len(apart),
-                n_patients=int(apart["patient"].nunique()),
+                n_patients=n_patients,
             )
         )
     return findings
@@ -424,7 +427,7 @@ def _shortcuts(
     if len(patients) < 2 or patients.min() < LEAST_PATIENTS:
         reason = f"the rarest class has {patients.min()} patients, {LEAST_PATIENTS} are needed"
         return [], {**not_tested, **dict.fromkeys(varying, "one class only" if len(patients) < 2 else reason)}
-    dealt = make_folds(part, task=task, n_folds=_FOLDS, seed=seed).table
+    dealt = make_folds(part, task=task, n_folds=_HALVES, seed=seed).table
     fold = dealt.set_index("image_id").loc[frame["image_id"], "fold"].to_numpy()
     found = []
     for name, values in varying.items():
@@ -497,6 +500,8 @@ def cross_validated_auc(
 
     Folds are judged one by one, as predictions learned on other rows are not comparable: where a fold has
     more of a class than the others, it learned from fewer (LeDell et al., Electron J Stat 2015;9:1583-1607).
+    The folds' AUCs depend on each other, because each learned from the others: their p-values are combined
+    as twice their mean, which is a p-value whatever the dependence (Vovk and Wang 2020, proposition 2).
 
     Parameters
     ----------
@@ -509,33 +514,32 @@ def cross_validated_auc(
     Returns
     -------
     Estimate
-        The interval is Student's on as many degrees of freedom as the rarest class has patients, less one in
-        every fold. ``p_value`` is twice the upper tail, as either direction could have been learned, and 1
-        below one half.
+        Tests and interval are Student's; a fold has as many degrees of freedom as patients of the
+        class that is rarest in it, less one. The test is one-sided: better than chance.
     """
-    parts = [
-        compare_macro_auc(label[rows], shares[rows], np.zeros_like(shares[rows]), cluster=block[rows])
-        for rows in (fold == number for number in np.unique(fold))
-    ]
-    auc = float(np.mean([part.details["auc_a"] for part in parts]))
-    se = math.sqrt(sum(part.details["variance"] for part in parts)) / len(parts)
-    least = int(pd.Series(block).groupby(label).nunique().min())
-    reference = stats.t(least - len(parts))
-    half = float(reference.isf(LEVEL / 2)) * se
-    if auc <= 0.5:
-        p_value = 1.0
-    elif se > 0:
-        p_value = min(2 * float(reference.sf((auc - 0.5) / se)), 1.0)
-    else:  # told apart without a mistake: the chance that the classes of the patients fall so
-        p_value = 1 / math.comb(len(np.unique(block)), least)
+    aucs, variances, p_values, df = [], [], [], 0
+    for number in np.unique(fold):
+        rows = fold == number
+        part = compare_macro_auc(label[rows], shares[rows], np.zeros_like(shares[rows]), cluster=block[rows])
+        auc, se = part.details["auc_a"], part.details["se"]
+        least = int(pd.Series(block[rows]).groupby(label[rows]).nunique().min())
+        if se > 0:
+            p_values.append(float(stats.t.sf((auc - 0.5) / se, least - 1)))
+        else:  # told apart without a mistake, or nothing: the chance that the patients' classes fall so
+            p_values.append(1 / math.comb(len(np.unique(block[rows])), least) if auc > 0.5 else 1.0)
+        aucs.append(auc)
+        variances.append(part.details["variance"])
+        df += least - 1
+    value = float(np.mean(aucs))
+    half = float(stats.t.isf(LEVEL / 2, df)) * math.sqrt(sum(variances)) / len(aucs)
     return Estimate(
         name="AUC",
-        estimate=auc,
-        low=max(auc - half, 0.0),
-        high=min(auc + half, 1.0),
+        estimate=value,
+        low=max(value - half, 0.0),
+        high=min(value + half, 1.0),
         level=1 - LEVEL,
-        method=f"learned by {len(parts)}-fold cross-validation, clustered variance",
-        p_value=p_value,
+        method=f"learned by {len(aucs)}-fold cross-validation, clustered variance",
+        p_value=min(2 * float(np.mean(p_values)), 1.0),
         n={"cases": len(label), "clusters": len(np.unique(block))},
     )
 

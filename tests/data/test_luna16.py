@@ -133,6 +133,7 @@ def test_cohort(tmp_path: Path) -> None:
     assert set(frame["patient_id"]) == set(frame["group_id"]) == {SERIES}
     assert set(frame["official_fold"]) == {0}
     assert frame.attrs["rows_without_file"] == 1
+    assert luna16.findings(tmp_path) == ("the scans of 1 annotated nodules are not there",)
     nodule = frame[frame["label_nodule"] == 1].iloc[0]
     # z = -205.4 is 14.6 mm above the first slice of 30
     assert nodule["frame"] == 15
@@ -187,7 +188,7 @@ def test_votes(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no list of votes"):
             luna16.read_cohort(tmp_path)
     (tmp_path / luna16.VOTES).write_text(f'{table}{SERIES},{x + 1},{y},{z},"[3]"\n')
-    with pytest.raises(DataError, match="row 1: not one nodule"):
+    with pytest.raises(DataError, match="line 2: not one nodule"):
         luna16.read_cohort(tmp_path)
 
 
@@ -195,8 +196,8 @@ def test_votes(tmp_path: Path) -> None:
     ("row", "told"),
     [
         ("{s},1,2", "line 3"),
-        ("{s},one,2,3,4", "row 2: a position"),
-        ("{s},nan,2,3,4", "row 2: a position"),
+        ("{s},one,2,3,4", "line 3: a position"),
+        ("{s},nan,2,3,4", "line 3: a position"),
         ("{s},-31.3,12.7,-205.4,4", "listed twice"),
         ("{s},900,2,3,4", "does not reach"),
     ],

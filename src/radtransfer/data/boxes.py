@@ -7,6 +7,7 @@ one also has it in the standard columns ``bbox_x``, ``bbox_y``, ``bbox_width``, 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 
 import pandas as pd
 
@@ -30,11 +31,15 @@ def attach_boxes(frame: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         With the columns ``boxes`` (null for an image without boxes) and ``bbox_*``.
     """
-    by_image = boxes.loc[boxes["image_id"].isin(frame["image_id"])].groupby("image_id")
-    cells = {image: json.dumps(group[["finding", *SIDES]].to_dict("records")) for image, group in by_image}
-    only = by_image.filter(lambda group: len(group) == 1).set_index("image_id")
+    kept = boxes.loc[boxes["image_id"].isin(frame["image_id"])]
+    cells: dict[str, list[object]] = defaultdict(list)
+    for image, box in zip(kept["image_id"], kept[["finding", *SIDES]].to_dict("records"), strict=True):
+        cells[image].append(box)
+    only = kept.loc[~kept["image_id"].duplicated(keep=False)].set_index("image_id")
     return frame.assign(
-        boxes=frame["image_id"].map(cells).astype("str"),
+        boxes=frame["image_id"]
+        .map({image: json.dumps(found) for image, found in cells.items()})
+        .astype("str"),
         **{f"bbox_{side}": frame["image_id"].map(only[side]).astype("Float64") for side in SIDES},
     )
 

@@ -126,6 +126,12 @@ def read_image(root: Path, row: Mapping[str, Any]) -> Grey:
     return decode(root / row["path"])
 
 
+def findings(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> tuple[str, ...]:
+    """Say how many images of the table are not there."""
+    n_missing = read_cohort(root, options).frame.attrs["rows_without_file"]
+    return (f"{n_missing} images of the NIH's table are not there",) if n_missing else ()
+
+
 def read_table(root: Path) -> pd.DataFrame:
     """NIH's table of all images, columns as upstream, all text.
 
@@ -203,14 +209,14 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def _image_files(root: Path) -> dict[str, str]:
+    """Image name to path below the root."""
     files: dict[str, str] = {}
-    for pattern in ("images_*/images/*.png", "images/*.png"):
-        for path in sorted(root.glob(pattern)):
+    for folder in sorted((*root.glob("images_*/images"), root / "images")):
+        below = folder.relative_to(root).as_posix()
+        for path in folder.glob("*.png"):
             if path.name in files:
-                raise DataError(
-                    f"{path.name} lies in {root} twice: {files[path.name]} and {path.parent.name}"
-                )
-            files[path.name] = path.relative_to(root).as_posix()
+                raise DataError(f"{path.name} lies in {root} twice: {files[path.name]} and in {below}")
+            files[path.name] = f"{below}/{path.name}"
     if not files:
         raise DataError(f"{root} has no images", hint="expected images_001/images/*.png or images/*.png")
     return files

@@ -138,6 +138,12 @@ def read_image(root: Path, row: Mapping[str, Any]) -> Grey:
     )
 
 
+def findings(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> tuple[str, ...]:
+    """Say how many nodules lie in scans that are not there."""
+    n_missing = read_cohort(root, options).frame.attrs["rows_without_file"]
+    return (f"the scans of {n_missing} annotated nodules are not there",) if n_missing else ()
+
+
 def axial_patch(
     path: Path,
     center: tuple[float, float, float],
@@ -220,7 +226,7 @@ def read_nodules(root: Path) -> pd.DataFrame:
     if not (root / VOTES).is_file():
         return nodules
     votes = read_delimited(root / VOTES, required=["seriesuid", *POSITION, "mal_details"])
-    given = [_votes(cell, row) for row, cell in enumerate(votes["mal_details"])]
+    given = [_votes(cell, line) for line, cell in votes["mal_details"].items()]
     numbers = (
         votes[POSITION]
         .apply(pd.to_numeric, errors="coerce")
@@ -236,8 +242,8 @@ def read_nodules(root: Path) -> pd.DataFrame:
     same = pairs.loc[(np.abs(offset) < _SAME_MM).all(axis=1)]
     times = np.bincount(same["row"], minlength=len(votes))
     if (times != 1).any() or same["index"].duplicated().any():
-        row = int((times != 1).argmax()) if (times != 1).any() else 0
-        raise DataError(f"{VOTES}, row {row + 1}: not one nodule of {ANNOTATIONS} for each row of votes")
+        line = votes.index[int((times != 1).argmax())]
+        raise DataError(f"{VOTES}, line {line}: not one nodule of {ANNOTATIONS} for each row of votes")
     means = same["mean"]
     label = (means > UNDECIDED).astype("Int64").where(means != UNDECIDED)
     voted = pd.DataFrame({"malignancy_votes": same["malignancy_votes"], "label_malignant": label})
@@ -265,11 +271,11 @@ def _positions(path: Path, numbers: list[str]) -> pd.DataFrame:
     values = table[[*POSITION, *numbers]].apply(pd.to_numeric, errors="coerce")
     broken = ~np.isfinite(values.to_numpy(dtype=float)).all(axis=1) | table["seriesuid"].isna().to_numpy()
     if broken.any():
-        raise DataError(f"{path}, row {int(broken.argmax()) + 1}: a position or number is missing")
+        raise DataError(f"{path}, line {table.index[broken][0]}: a position or number is missing")
     values.insert(0, "seriesuid", table["seriesuid"])
     repeated = values.duplicated(["seriesuid", *POSITION]).to_numpy()
     if repeated.any():
-        raise DataError(f"{path}, row {int(repeated.argmax()) + 1}: the position is listed twice")
+        raise DataError(f"{path}, line {table.index[repeated][0]}: the position is listed twice")
     return cast("pd.DataFrame", values)
 
 
@@ -342,11 +348,11 @@ def _from_foot(grid: Grid, frames: pd.Series[Any]) -> pd.Series[Any]:
     return fraction if grid.direction[2, 2] > 0 else 1 - fraction
 
 
-def _votes(cell: object, row: int) -> list[int]:
+def _votes(cell: object, line: Any) -> list[int]:
     try:
         votes = json.loads(str(cell))
     except (ValueError, RecursionError):
         votes = None
     if not isinstance(votes, list) or not votes or not all(vote in (1, 2, 3, 4, 5) for vote in votes):
-        raise DataError(f"{VOTES}, row {row + 1}: {str(cell)[:40]!r} is no list of votes from 1 to 5")
+        raise DataError(f"{VOTES}, line {line}: {str(cell)[:40]!r} is no list of votes from 1 to 5")
     return [int(vote) for vote in votes]

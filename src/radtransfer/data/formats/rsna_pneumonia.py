@@ -30,6 +30,7 @@ from radtransfer.data.cohort import Cohort
 from radtransfer.data.delimited import read_delimited
 from radtransfer.data.demographics import ages, sexes
 from radtransfer.data.formats import NO_OPTIONS
+from radtransfer.data.formats.common import NO_PATIENTS
 from radtransfer.data.images import DecodeError
 from radtransfer.errors import DataError
 
@@ -76,9 +77,7 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     DataError
         If labels or images are missing, or a table contradicts itself.
     """
-    files = {path.stem: path.relative_to(root).as_posix() for path in sorted((root / IMAGES).glob("*.dcm"))}
-    if not files:
-        raise DataError(f"{root} has no images", hint=f"expected {IMAGES}/<patientId>.dcm")
+    files = _image_files(root)
     labels = _read_table(root, LABELS, ["patientId", *SIDES, "Target"])
     if labels is None:
         raise DataError(f"{LABELS} is missing in {root}")
@@ -109,6 +108,20 @@ def read_image(root: Path, row: Mapping[str, Any]) -> Grey:
     return dicom.read_frame(root / row["path"])
 
 
+def findings(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> tuple[str, ...]:
+    """Say how many images are missing, and whether patients are unknown."""
+    n_missing = read_cohort(root, options).frame.attrs["rows_without_file"]
+    told = [f"{n_missing} labelled images are not there"] if n_missing else []
+    return (*told, *(() if (root / MAPPING).is_file() else (NO_PATIENTS,)))
+
+
+def _image_files(root: Path) -> dict[str, str]:
+    files = {path.stem: f"{IMAGES}/{path.name}" for path in sorted((root / IMAGES).glob("*.dcm"))}
+    if not files:
+        raise DataError(f"{root} has no images", hint=f"expected {IMAGES}/<patientId>.dcm")
+    return files
+
+
 def _read_table(root: Path, name: str, required: Iterable[str]) -> pd.DataFrame | None:
     """A table by its name at the challenge or at Kaggle, as it is, gzipped or zipped."""
     for stem in (name, f"kaggle_{name}"):
@@ -136,10 +149,10 @@ def _member(path: Path, name: str) -> Any:
 
 def _one_per_image(table: pd.DataFrame, column: str, known: tuple[str, ...], name: str) -> pd.Series[Any]:
     """A column whose value is the same in all rows of an image."""
-    if not table[column].isin(known).all():
-        row = int((~table[column].isin(known)).to_numpy().argmax())
+    wrong = table.loc[~table[column].isin(known), column]
+    if len(wrong):
         raise DataError(
-            f"{name}, row {row + 1}: {column} is {table[column].iloc[row]!r}, not one of {', '.join(known)}"
+            f"{name}, line {wrong.index[0]}: {column} is {wrong.iloc[0]!r}, not one of {', '.join(known)}"
         )
     values = table[["patientId", column]].drop_duplicates().set_index("patientId")[column]
     if values.index.duplicated().any():
@@ -152,7 +165,7 @@ def _boxes(labels: pd.DataFrame) -> pd.DataFrame:
     numbers = drawn[list(SIDES)].apply(pd.to_numeric, errors="coerce")
     broken = numbers.isna().any(axis=1) | (numbers[["width", "height"]] <= 0).any(axis=1)
     if broken.any():
-        raise DataError(f"{LABELS}, row {int(broken.idxmax()) + 1}: a positive image without box")
+        raise DataError(f"{LABELS}, line {broken.index[broken][0]}: a positive image without box")
     numbers["image_id"], numbers["finding"] = drawn["patientId"], OPACITY
     return cast("pd.DataFrame", numbers)
 

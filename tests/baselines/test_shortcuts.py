@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from radtransfer.baselines import fit_baselines
 from radtransfer.baselines.shortcuts import (
     border_features,
     metadata_table,
     slice_position_table,
     thumbnails,
 )
+from radtransfer.data.phantoms import PhantomSpec
 
 
 def cohort(**columns: list) -> pd.DataFrame:
@@ -77,3 +83,27 @@ def test_thumbnails_are_area_means() -> None:
     np.testing.assert_allclose(thumbnails(images), means, atol=0.51 / 255)  # stored as whole grey levels
     small = images[:, :32, :32]
     np.testing.assert_allclose(thumbnails(small), small.reshape(3, -1) / 255, rtol=1e-6)
+
+
+def test_a_baseline_without_facts_is_left_out_and_one_with_facts_learns_them(toy: Any) -> None:
+    dataset = toy(PhantomSpec(n_patients=60, size=32, images_per_patient=1))
+    fit = partial(
+        fit_baselines,
+        task="pneumonia",
+        baselines=["slice_position"],
+        validation_fraction=0.2,
+        seed=0,
+        n_folds_used=1,
+    )
+    told: list[str] = []
+    assert fit(dataset, progress=told.append) == []
+    assert told == ["slice_position: the dataset has none of the facts it needs"]
+    sick = dataset.cohort.labels("pneumonia").to_numpy(dtype=int)
+    rng = np.random.default_rng(0)
+    # the sick near the middle, on either side of it
+    distance = np.where(sick, rng.uniform(0, 0.25, len(sick)), rng.uniform(0.2, 0.5, len(sick)))
+    dataset.cohort = dataset.cohort.assign(slice_fraction=0.5 + rng.choice([-1, 1], len(sick)) * distance)
+    dataset.digest = "e" * 64
+    (record,) = fit(dataset)
+    test = record.predictions().query("part == 'test'")
+    assert roc_auc_score(test["label"], test["score"]) > 0.9

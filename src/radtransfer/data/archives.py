@@ -42,6 +42,7 @@ MAX_RATIO = 100
 MAX_HEADER_BYTES = 1 << 14
 """Longest extended header of a tar archive; the time that :mod:`tarfile` takes may grow with its square."""
 
+_ELSEWHERE = "get it from another source"
 _SLACK_BYTES = 1 << 20  # headers and padding of a small archive
 _MAX_LINK_BYTES = 4096
 _STREAMS: dict[bytes, Callable[[IO[bytes]], Any]] = {
@@ -115,6 +116,10 @@ def _kind(archive: Path) -> str:
 def _damage_told() -> Iterator[None]:
     try:
         yield
+    except DataError as error:
+        if error.hint:
+            raise
+        raise DataError(error.message, hint=_ELSEWHERE) from error
     except _DAMAGE as error:
         raise DataError(f"the archive is damaged: {_line(error)}", hint="fetch it again") from error
     except OSError as error:
@@ -129,7 +134,7 @@ def _line(error: BaseException) -> str:
 
 
 def _refuse(name: str, what: str) -> DataError:
-    return DataError(f"the archive is refused: its member {name!r} {what}", hint="get it from another source")
+    return DataError(f"the archive is refused: its member {name!r} {what}", hint=_ELSEWHERE)
 
 
 def _check_name(name: str) -> None:
@@ -242,7 +247,7 @@ class _Forwards:
         if self.position > self.limit:
             raise DataError(
                 f"the archive is refused: it unpacks to more than {self.limit} bytes",
-                hint="get it from another source",
+                hint=_ELSEWHERE,
             )
         return content
 

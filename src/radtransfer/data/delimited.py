@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30
 """Unpacked size above which a table is refused; the largest public one has 50 MB."""
 
+CORRECT = "correct the line, or say what separates fields"
+
 
 def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str = ",") -> pd.DataFrame:
     """Read a table of text.
@@ -53,15 +55,16 @@ def read_delimited(path: Path, *, required: Iterable[str] = (), separator: str =
                 continue
             if len(fields) != len(header):
                 raise DataError(
-                    f"{path}, line {lines.line_num}: {len(fields)} fields, but the header has {len(header)}"
+                    f"{path}, line {lines.line_num}: {len(fields)} fields, but the header has {len(header)}",
+                    hint=CORRECT,
                 )
             rows.append([field.strip() for field in fields])
             numbers.append(lines.line_num)
     except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}: {error}") from error
+        raise DataError(f"{path}, line {lines.line_num}: {error}", hint=CORRECT) from error
     for name in header:
         if header.count(name) > 1:
-            raise DataError(f"{path} has two columns {name!r}")
+            raise DataError(f"{path} has two columns {name!r}", hint="rename or remove one")
     for name in required:
         if name not in header:
             raise DataError(f"{path} has no column {name!r}", hint=f"it has: {_listed(header)}")
@@ -112,8 +115,8 @@ def _text(path: Path) -> str:
             raise DataError(f"{path} has more than {MAX_BYTES >> 20} MiB", hint="divide the table")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
+        raise DataError(f"{path} is missing", hint="restore it") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text (byte {error.start})", hint="save it as UTF-8") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {error}", hint="restore it") from error

@@ -38,6 +38,7 @@ MANIFEST = {
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_data_curation": {
         "TASKS": {"pneumonia": {"dataset": "phantom_xray", "phantom": {"n_patients": 40}}},
+        "EXAMINED_ONLY": {},
         "IMAGE_SIZE": 64,
         "AGE_MIN": 18,
         "AGE_MAX": 80,
@@ -49,6 +50,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "BASELINES": ["metadata"],
         "VALIDATION_FRACTION": 0.1,
         "FOLDS_USED": None,
+        "FOLDS_USED_OF": {},
         "SEED": 1,
     },
     "03_transfer_learning": {
@@ -65,6 +67,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "DROPOUT": 0.5,
         "VALIDATION_FRACTION": 0.1,
         "FOLDS_USED": None,
+        "FOLDS_USED_OF": {},
         "SEED": 1,
     },
 }

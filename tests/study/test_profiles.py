@@ -79,11 +79,23 @@ WRONG = [
     ("01_data_curation", task(phantom={"auc": 1.5}), r"phantom auc is 1.5"),
     ("01_data_curation", task(phantom={"modality": "ct"}), r"describes haemorrhage of phantom_ct, not of"),
     ("01_data_curation", task(phantom={"task": "bacterial"}), r"phantom describes bacterial of phantom_xray"),
-    ("01_data_curation", task(phantom=None), r"TASKS.pneumonia.phantom is missing: phantom_xray has to be"),
+    ("01_data_curation", task(phantom=None), r"pneumonia.phantom is missing: phantom_xray has to be"),
+    ("01_data_curation", task(image_size=8), r"TASKS.pneumonia.image_size = 8 should be greater"),
+    (
+        "01_data_curation",
+        {"EXAMINED_ONLY": {"x": {"dataset": "phantom_ct", "task": "tumour", "phantom": {}}}},
+        r"unknown task of phantom_ct 'tumour'",
+    ),
+    (
+        "01_data_curation",
+        {"EXAMINED_ONLY": {"pneumonia": {"dataset": "phantom_xray", "task": "pneumonia", "phantom": {}}}},
+        r"pneumonia stands in TASKS and in EXAMINED_ONLY",
+    ),
     ("02_traditional_baselines", {"BASELINES": []}, r"BASELINES is empty"),
     ("02_traditional_baselines", {"BASELINES": ["metdata"]}, r"did you mean 'metadata'\?"),
     ("02_traditional_baselines", {"BASELINES": ["metadata"] * 2}, r"a baseline is named twice"),
     ("02_traditional_baselines", {"FOLDS_USED": 4}, r"FOLDS_USED 4 is above N_FOLDS 3"),
+    ("02_traditional_baselines", {"FOLDS_USED_OF": {"pnemonia": 2}}, r"did you mean 'pneumonia'\?"),
     ("03_transfer_learning", {"NETWORKS": ["vgg16_frzen"]}, r"did you mean 'vgg16_frozen'\?"),
     ("03_transfer_learning", {"NETWORKS_OF": {"pneumonia": ["vgg"]}}, r"unknown network 'vgg'"),
     ("03_transfer_learning", {"NETWORKS_OF": {"pneumonia": []}}, r"NETWORKS_OF.pneumonia is empty"),
@@ -109,6 +121,19 @@ def test_a_wrong_parameter_is_refused(
         load_profile("small")
     assert str(refusal.value).startswith(f"profiles/small.yaml: {notebook}: ")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("changes", [{"FOLDS_USED": 2}, {"FOLDS_USED_OF": {"pneumonia": 2}}])
+def test_baselines_and_networks_score_the_same_folds(project: Project, changes: dict[str, Any]) -> None:
+    names = ("01_data_curation", "02_traditional_baselines", "03_transfer_learning")
+    notebooks = {name: dict(PARAMETERS[name]) for name in names}
+    notebooks["02_traditional_baselines"] |= changes
+    project.write_profile(notebooks=notebooks)
+    with pytest.raises(InputError, match="03_transfer_learning: scores other folds than 02_traditional"):
+        load_profile("small")
+    notebooks["03_transfer_learning"] |= changes
+    project.write_profile(notebooks=notebooks)
+    assert load_profile("small").notebooks["03_transfer_learning"].model_dump() == notebooks[names[2]]
 
 
 def test_every_problem_is_told_at_once(project: Project) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from radtransfer.data.cohort import table1
+from radtransfer.data.decoding import thumbnail
 from radtransfer.report import figures
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from radtransfer.report.tables import Table
 
 EXAMPLES_PER_CLASS = 3
+THUMBNAILS = 12
 
 
 def flow(step: Step, dataset: CuratedDataset) -> Figure:
@@ -49,13 +51,15 @@ def cohort_table(step: Step, dataset: CuratedDataset) -> Table:
     return step.table(
         f"cohort_{dataset.task}",
         table1(dataset.cohort, task=dataset.task),
-        caption="Included images and patients by class; patients with images of both classes count in both.",
+        caption="Included images and patients by class; patients with images of several classes count in "
+        "each of them.",
     )
 
 
 def parts_table(step: Step, dataset: CuratedDataset) -> Table:
-    """Images, patients and positives in the hold-out part and in each fold."""
+    """Images and patients in the hold-out part and in each fold, and the images of each class."""
     frame = dataset.cohort.frame.set_index("image_id")
+    label, classes = frame[f"label_{dataset.task}"], dataset.cohort.classes_of(dataset.task)
     parts = {"Hold-out": dataset.holdout.ids("test")} | {
         f"Fold {fold + 1}": dataset.folds.ids(fold) for fold in range(dataset.folds.n_folds)
     }
@@ -64,15 +68,19 @@ def parts_table(step: Step, dataset: CuratedDataset) -> Table:
         pd.DataFrame(
             [
                 {
-                    "Part": name,
+                    "Part": part,
                     "Images": len(ids),
                     "Patients": frame.loc[list(ids), "patient_id"].nunique(),
-                    "Positive images": int(frame.loc[list(ids), f"label_{dataset.task}"].sum()),
                 }
-                for name, ids in parts.items()
+                | {
+                    name.capitalize(): int((label.loc[list(ids)] == value).sum())
+                    for value, name in enumerate(classes)
+                }
+                for part, ids in parts.items()
             ]
         ),
-        caption="Parts of the study. No patient and no duplicate group stands in two of them.",
+        caption="Parts of the study, and the images of each class in them. No patient and no duplicate group "
+        "stands in two parts.",
     )
 
 
@@ -80,10 +88,10 @@ def examples(step: Step, dataset: CuratedDataset, *, seed: int) -> Figure:
     """A few images of each class, drawn at random."""
     labels = dataset.labels(dataset.task)
     rng = np.random.default_rng(seed)
-    words = {0: f"no {dataset.task}", 1: dataset.task}
+    words = dataset.cohort.classes_of(dataset.task)
     rows = [
         int(row)
-        for label in words
+        for label in range(len(words))
         for row in np.sort(
             rng.choice(
                 np.flatnonzero(labels == label),
@@ -102,18 +110,50 @@ def examples(step: Step, dataset: CuratedDataset, *, seed: int) -> Figure:
     )
 
 
+def to_look_at(step: Step, dataset: CuratedDataset) -> Figure | Table:
+    """Images left out for their quality, or kept with a warning; thumbnails of the first of them."""
+    excluded, kept = dataset.excluded, dataset.cohort.frame
+    warned = np.flatnonzero(kept["quality_warning"].notna())
+    listed = pd.concat(
+        [
+            excluded[["image_id", "reason"]].assign(image="excluded"),
+            kept.iloc[warned][["image_id"]].assign(reason=kept.iloc[warned]["quality_warning"], image="kept"),
+        ]
+    )
+    if listed.empty:
+        return step.table(
+            f"quality_{dataset.task}",
+            pd.DataFrame({"Images": ["excluded", "kept with a warning"], "Number": [0, 0]}),
+            caption="Images that a rule of quality excludes or warns of.",
+        )
+    thumbnails = [
+        *dataset.excluded_thumbnails[:THUMBNAILS],
+        *(thumbnail(dataset.images[row]) for row in warned[: max(0, THUMBNAILS - len(excluded))]),
+    ]
+    told = [f"{row.image}: {row.reason}" for row in listed.itertuples()]
+    return step.figure(
+        f"quality_{dataset.task}",
+        figures.image_grid(thumbnails, told[:THUMBNAILS], columns=4),
+        alt=f"Thumbnails of {len(thumbnails)} of {len(listed)} images: {', '.join(sorted(set(told)))}.",
+        caption=f"Images that a rule of quality excludes ({len(excluded)}) or warns of ({len(warned)}); "
+        f"{'all' if len(thumbnails) == len(listed) else 'the first'} of them.",
+        data=listed,
+    )
+
+
 def record(step: Step, dataset: CuratedDataset) -> None:
     """Record the cohort's counts."""
     frame, task = dataset.cohort.frame, dataset.task
-    classes = frame.groupby("patient_id")[f"label_{task}"].nunique()
+    label = frame[f"label_{task}"]
+    classes = label.groupby(frame["patient_id"]).nunique()
     holdout = len(dataset.holdout.ids("test"))
     step.numbers(
         f"cohort.{task}",
         {
             "n_images": len(frame),
             "n_patients": int(frame["patient_id"].nunique()),
-            "n_positive": int(frame[f"label_{task}"].sum()),
-            "n_both": int((classes > 1).sum()),
+            "n_largest_class": int(label.value_counts().max()),
+            "n_several": int((classes > 1).sum()),
             "n_holdout": holdout,
             "n_cv": len(frame) - holdout,
         },

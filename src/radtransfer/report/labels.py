@@ -31,6 +31,10 @@ _TASKS = {
     "bacterial": "Bacterial v. viral pneumonia, chest X-ray of children",
     "haemorrhage": "Haemorrhage, head CT",
     "tumour": "Tumour type, brain MRI",
+    "nodule": "Nodule, chest CT",
+    "kermany_normal": "Pneumonia v. normal, chest X-ray of children",
+    "tumour4": "Tumour type or none, brain MRI",
+    "rsna": "Pneumonia, chest X-ray (RSNA)",
 }
 
 SHORTCUTS = ("metadata", "slice_position", "border", "thumbnail32")

@@ -45,6 +45,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(gt=0, lt=0.5)]
 FoldsUsed = Annotated[int, Field(ge=1, le=20)] | None
 InputSize = Annotated[int, Field(ge=16, le=1024)]
+ImageSize = Annotated[int, Field(ge=16, le=2048)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0.5, lt=1)]
 
@@ -94,6 +95,8 @@ class TaskParameters(BaseModel):
         Manifest id of the images.
     phantom : dict or None
         What to draw, fields of :class:`radtransfer.data.phantoms.PhantomSpec`; None for real images.
+    image_size : int or None
+        Side of the stored square, pixels, where it is not that of the other tasks.
     age_min, age_max : int or None
         Ages included, where they are not those of the other tasks.
     """
@@ -102,6 +105,7 @@ class TaskParameters(BaseModel):
 
     dataset: str
     phantom: dict[str, Any] | None = None
+    image_size: ImageSize | None = None
     age_min: Age | None = None
     age_max: Age | None = None
 
@@ -128,11 +132,24 @@ class TaskParameters(BaseModel):
         return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
 
 
+class ExaminedParameters(TaskParameters):
+    """A task that is examined for leaks and shortcuts, and not studied.
+
+    Attributes
+    ----------
+    task : str
+        One of the dataset's tasks; beside it the attributes of :class:`TaskParameters`.
+    """
+
+    task: TaskName
+
+
 class CurationParameters(NotebookParameters):
     """``01_data_curation``: which images, which patients, which folds."""
 
     TASKS: Annotated[dict[TaskName, TaskParameters], Field(min_length=1)]
-    IMAGE_SIZE: Annotated[int, Field(ge=16, le=2048)]
+    EXAMINED_ONLY: dict[TaskName, ExaminedParameters]
+    IMAGE_SIZE: ImageSize
     AGE_MIN: Age
     AGE_MAX: Age
     TEST_FRACTION: Annotated[float, Field(gt=0, le=0.5)]
@@ -141,7 +158,10 @@ class CurationParameters(NotebookParameters):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> CurationParameters:
-        for task, own in self.TASKS.items():
+        if twice := sorted(self.TASKS.keys() & self.EXAMINED_ONLY.keys()):
+            raise ValueError(f"{twice[0]} stands in TASKS and in EXAMINED_ONLY")
+        examined = [(own.task, name, own) for name, own in self.EXAMINED_ONLY.items()]
+        for task, name, own in [*((task, task, own) for task, own in self.TASKS.items()), *examined]:
             dataset = load_manifest().dataset(own.dataset)
             if task not in dataset.tasks:
                 raise unknown_name(f"task of {dataset.id}", task, dataset.tasks)
@@ -149,28 +169,35 @@ class CurationParameters(NotebookParameters):
                 spec = PhantomSpec.from_dict(own.phantom)
                 if (spec.dataset, spec.task) != (dataset.id, task):
                     raise ValueError(
-                        f"TASKS.{task}.phantom describes {spec.task} of {spec.dataset}, not of {dataset.id}"
+                        f"{name}.phantom describes {spec.task} of {spec.dataset}, not of {dataset.id}"
                     )
             elif dataset.access == "generated":
-                raise ValueError(f"TASKS.{task}.phantom is missing: {dataset.id} has to be drawn")
+                raise ValueError(f"{name}.phantom is missing: {dataset.id} has to be drawn")
             low = self.AGE_MIN if own.age_min is None else own.age_min
             high = self.AGE_MAX if own.age_max is None else own.age_max
             if low > high:
-                raise ValueError(f"{task}: the lowest age {low} is above the highest {high}")
+                raise ValueError(f"{name}: the lowest age {low} is above the highest {high}")
         return self
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Manifest ids whose data the notebook reads."""
-        return tuple(dict.fromkeys(task.dataset for task in self.TASKS.values()))
+        return tuple(
+            dict.fromkeys(own.dataset for own in chain(self.TASKS.values(), self.EXAMINED_ONLY.values()))
+        )
 
 
 class BaselineParameters(NotebookParameters):
-    """``02_traditional_baselines``: which classical learners and shortcuts."""
+    """``02_traditional_baselines``: which classical learners and shortcuts.
+
+    ``FOLDS_USED`` is how many of the folds are scored, all by default; ``FOLDS_USED_OF`` that of a task where
+    it differs.
+    """
 
     BASELINES: Annotated[list[str], Field(min_length=1)]
     VALIDATION_FRACTION: Fraction
     FOLDS_USED: FoldsUsed
+    FOLDS_USED_OF: dict[str, FoldsUsed]
     SEED: Seed
 
     @field_validator("BASELINES")
@@ -180,13 +207,18 @@ class BaselineParameters(NotebookParameters):
 
         return _known("baseline", value, BASELINES)
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it names."""
+        return tuple(self.FOLDS_USED_OF)
+
 
 class TransferParameters(NotebookParameters):
     """``03_transfer_learning``: which networks, and how they are trained.
 
     ``NETWORKS_OF`` names the networks of a task that has not those of ``NETWORKS``. ``INPUT_SIZE_OF`` gives
     the input side of a network, ``"mobilenet_frozen"``, or of a network in one task,
-    ``"haemorrhage.mobilenet_frozen"``, which goes before.
+    ``"haemorrhage.mobilenet_frozen"``, which goes before. The folds scored are those of the baselines.
     """
 
     NETWORKS: NetworkNames
@@ -202,6 +234,7 @@ class TransferParameters(NotebookParameters):
     DROPOUT: Annotated[float, Field(ge=0, lt=1)]
     VALIDATION_FRACTION: Fraction
     FOLDS_USED: FoldsUsed
+    FOLDS_USED_OF: dict[str, FoldsUsed]
     SEED: Seed
 
     @model_validator(mode="after")
@@ -218,7 +251,7 @@ class TransferParameters(NotebookParameters):
     def tasks(self) -> tuple[str, ...]:
         """Tasks that it names."""
         sizes = (key.rpartition(".")[0] for key in self.INPUT_SIZE_OF)
-        return tuple(dict.fromkeys(chain(self.NETWORKS_OF, filter(None, sizes))))
+        return tuple(dict.fromkeys(chain(self.NETWORKS_OF, filter(None, sizes), self.FOLDS_USED_OF)))
 
     @property
     def uses_weights(self) -> bool:
@@ -433,13 +466,22 @@ def _across(notebooks: Mapping[str, NotebookParameters]) -> list[str]:
     if not isinstance(curation, CurationParameters):
         return []
     problems = []
+    folds_used = {}
     for name, parameters in notebooks.items():
-        used = getattr(parameters, "FOLDS_USED", None)
-        if used is not None and used > curation.N_FOLDS:
-            problems.append(f"{name}: FOLDS_USED {used} is above N_FOLDS {curation.N_FOLDS}")
+        if isinstance(parameters, BaselineParameters | TransferParameters):
+            folds_used[name] = (parameters.FOLDS_USED, parameters.FOLDS_USED_OF)
+            used = max(filter(None, (parameters.FOLDS_USED, *parameters.FOLDS_USED_OF.values())), default=0)
+            if used > curation.N_FOLDS:
+                problems.append(f"{name}: FOLDS_USED {used} is above N_FOLDS {curation.N_FOLDS}")
         for task in getattr(parameters, "tasks", ()):
             if task not in curation.TASKS:
                 problems.append(f"{name}: {unknown_name('task', task, curation.TASKS)}")
+    first, *others = folds_used or [""]
+    problems += [
+        f"{name}: scores other folds than {first}, so that their models could not be compared"
+        for name in others
+        if folds_used[name] != folds_used[first]
+    ]
     return problems
 
 

@@ -135,6 +135,8 @@ def test_single_slices_can_be_labelled(tmp_path: Path) -> None:
         (42, struct.pack("<h", 30000), "more than it has"),
         (72, struct.pack("<h", 24), "bits per voxel"),
         (108, struct.pack("<f", 1e9), "more than it has"),
+        (84, struct.pack("<f", float("inf")), "nowhere"),
+        (280, struct.pack("<f", float("nan")), "nowhere"),
         (108, struct.pack("<f", float("nan")), "at byte nan"),
     ],
 )

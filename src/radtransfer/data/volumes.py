@@ -269,6 +269,10 @@ def _check_nifti(path: Path, voxels: bool) -> None:
         raise DecodeError(f"{path} has {bits} bits per voxel; grey images of 8, 16, 32 or 64 are read")
     if not _NIFTI_HEADER_BYTES <= offset <= MAX_VOLUME_BYTES:
         raise DecodeError(f"{path} has its voxels at byte {offset:g}")
+    # spacing (pixdim), then the two ways to tell the grid's place (quaternion and offset, affine rows)
+    place = (*struct.unpack(f"{order}7f", header[80:108]), *struct.unpack(f"{order}18f", header[256:328]))
+    if not np.isfinite(place).all():
+        raise DecodeError(f"{path} has a grid that is nowhere")
     expected = int(np.prod(sizes[:rank], dtype=object)) * bits // 8
     found = path.stat().st_size * (DEFLATE_RATIO if packed else 1)
     if expected > MAX_VOLUME_BYTES or int(offset) + expected > found:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from radtransfer.data.images import Grey
 
 
-def _names_patient(pattern: str) -> str:
+def names_patient(pattern: str) -> str:
+    """Pass a regular expression that has a group ``patient``; ValueError for any other."""
     try:
         groups = re.compile(pattern).groupindex
     except re.error as error:
@@ -60,7 +61,7 @@ class Options(BaseModel):
     task: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
     classes: tuple[str, ...] = Field(min_length=2)
     excluded: dict[str, str] = {}
-    patient: Annotated[str, AfterValidator(_names_patient)] | None = None
+    patient: Annotated[str, AfterValidator(names_patient)] | None = None
     parts: dict[str, common.Part] = {}
 
 
@@ -97,7 +98,7 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
         folders = PurePosixPath(path).parent.parts
         name = _only(path, "class", [folder for folder in folders if folder in known], sorted(known))
         split = [folder for folder in folders if folder not in known and folder.lower() in parts]
-        patient = _patient(chosen.patient, path)
+        patient = patient_of(chosen.patient, path)
         rows.append(
             {
                 "image_id": path,
@@ -132,7 +133,8 @@ def _only(path: str, what: str, found: list[str], known: list[str]) -> str:
     return found[0]
 
 
-def _patient(pattern: str | None, path: str) -> str:
+def patient_of(pattern: str | None, path: str) -> str:
+    """Patient that a path names by a pattern; without pattern the path itself."""
     if pattern is None:
         return path
     match = re.search(pattern, path)

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from radtransfer.data.dicom import apply_window
 from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.formats.common import NO_PATIENTS, cohort, parse_options
-from radtransfer.data.formats.folder import _names_patient, _patient
+from radtransfer.data.formats.folder import names_patient, patient_of
 from radtransfer.data.formats.labelling import ClassFolders, LabelTable, attach_labels
 from radtransfer.data.images import DecodeError
 from radtransfer.data.volumes import NIFTI_SUFFIXES, count_slices, read_volume
@@ -67,7 +67,7 @@ class Options(BaseModel):
     labels: LabelTable | None = None
     labels_are_for: Literal["path", "patient"] = "path"
     folders: ClassFolders | None = None
-    patient: Annotated[str, AfterValidator(_names_patient)] | None = None
+    patient: Annotated[str, AfterValidator(names_patient)] | None = None
     window: tuple[float, float] | None = None
 
     @model_validator(mode="after")
@@ -144,7 +144,7 @@ def findings(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> tuple[str, 
 
 def _rows(root: Path, name: str, chosen: Options) -> list[dict[str, Any]]:
     n_slices = count_slices(root / name)
-    patient = _patient(chosen.patient, name)
+    patient = patient_of(chosen.patient, name)
     kept = range(n_slices) if chosen.rows == "slice" else [n_slices // 2]
     return [
         {

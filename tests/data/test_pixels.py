@@ -27,6 +27,15 @@ def test_every_eight_bit_mode_gives_grey(tmp_path: Path, mode: str) -> None:
     assert (got == 255).all()
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (1023, 33), (4100, 4100)])  # the last in several pieces
+def test_every_pixel_is_read(tmp_path: Path, shape: tuple[int, int]) -> None:
+    image = noise(*shape)
+    Image.fromarray(image).save(tmp_path / "a.bmp")
+    got = decode(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(got, image)
+    assert got.flags.c_contiguous
+
+
 def test_luma_weights_of_colour(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), (255, 0, 0)).save(tmp_path / "red.png")
     assert decode(tmp_path / "red.png")[0, 0] == 76  # 0.299 * 255
@@ -104,6 +113,7 @@ def test_polarity_of_an_image_and_its_negative_are_opposite() -> None:
     upright = np.array([quality.polarity(image) for image in images])
     negative = np.array([quality.polarity(255 - image) for image in images])
     assert upright.min() > 0.5
+    assert quality.polarity(np.full((9, 9), 7, np.uint8)) == 0
     np.testing.assert_allclose(negative, -upright, atol=0.01)  # the reduction rounds to whole grey values
 
 

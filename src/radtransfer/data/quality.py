@@ -12,6 +12,7 @@ within three slices of a lesion.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -134,12 +135,21 @@ def polarity(image: Grey) -> float:
     Returns
     -------
     float
-        Correlation, below 0 for a negative.
+        Correlation, below 0 for a negative; 0 if the image is constant.
     """
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small -= small.mean()
+    norm = np.linalg.norm(small)
+    return float((small * _upright()).sum() / norm) if norm else 0.0
+
+
+@cache
+def _upright() -> NDArray[np.float64]:
+    """Pattern of :func:`polarity`, of mean 0 and norm 1."""
     y, x = np.mgrid[-1 : 1 : _SIDE * 1j, -1 : 1 : _SIDE * 1j]
     pattern = np.exp(-((x / _MIDLINE_WIDTH) ** 2)) + _RISE * y
-    return float(np.corrcoef(small.ravel(), pattern.ravel())[0, 1])
+    pattern -= pattern.mean()
+    return np.asarray(pattern / np.linalg.norm(pattern))
 
 
 def _shares(image: Grey) -> NDArray[np.float64]:

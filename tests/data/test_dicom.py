@@ -176,7 +176,7 @@ def test_functional_groups(tmp_path: Path) -> None:
     function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
     levels=st.lists(st.integers(-2000, 4000), min_size=1, max_size=20),
 )
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_windows_are_those_of_pydicom(center: float, width: float, function: str, levels: list[int]) -> None:
     dataset = make_dicom(np.zeros((1, 1), dtype=np.uint16))
     dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = center, width, function
@@ -316,7 +316,7 @@ def test_truncated_pixels_are_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_damage_ends_in_one_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
     whole = folder / "whole.dcm"

@@ -164,7 +164,7 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_damage_ends_in_one_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
     whole = folder / "whole.nii"

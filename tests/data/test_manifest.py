@@ -45,6 +45,7 @@ def test_the_projects_manifest_is_valid_and_lists_every_file() -> None:
         ({"licence": ""}, "licence"),
         ({"files": [{"path": "../a", "bytes": 3, "sha256": "0" * 64}]}, "relative path"),
         ({"files": [{"path": "/a", "bytes": 3, "sha256": "0" * 64}]}, "relative path"),
+        ({"files": [{"path": ".", "bytes": 3, "sha256": "0" * 64}]}, "relative path"),
         ({"files": [{"path": "a", "bytes": 3, "sha256": "0" * 63}]}, "sha256"),
         ({"files": [{"path": "a", "bytes": -1, "sha256": "0" * 64}]}, "bytes"),
         ({"files": []}, "no files are listed for the source 'mirror a'"),

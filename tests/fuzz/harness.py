@@ -38,6 +38,9 @@ LIMIT_S = 20.0
 PATIENCE = 15
 """By how much more the clock may show, for the machine may be busy."""
 
+START_S = 900
+"""Longest wait for a worker, which loads every library first."""
+
 MEMORY_BYTES = 6 << 30
 """Address space of a worker; libraries take 2 GiB of it."""
 
@@ -240,7 +243,7 @@ class Worker:
         )
         self.lines = queue.Queue()
         threading.Thread(target=self._listen, args=(self.process.stdout, self.lines), daemon=True).start()
-        if self.lines.get(timeout=120) != "ready\n":
+        if self.lines.get(timeout=START_S) != "ready\n":
             raise RuntimeError(f"the worker did not start; run {__file__} {folder} {self.module}")
 
     @staticmethod

@@ -20,7 +20,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -697,6 +697,7 @@ def archive_cases() -> dict[str, list[Case]]:
     }
 
 
+@cache
 def all_cases() -> dict[str, list[Case]]:
     """Cases by the parser's name; the same on every machine, real files apart."""
     rng = np.random.default_rng(0)

@@ -63,7 +63,7 @@ MISDEEDS = {
     "__import__('os').system('true')": "forbidden",
     "__import__('pickle').loads(b'cposix\\nsystem\\n.')": "forbidden",
     "__import__('socket').create_connection(('127.0.0.1', 9))": "forbidden",
-    "x = b'x' * (1 << 28)": "memory",
+    "x = b'x' * (1 << 29)": "memory",
     "__import__('os').abort()": "crash",
     "exec('while True: pass')": "hang",
 }

@@ -33,7 +33,7 @@ CHECKSUMS = Path(__file__).parent / "checksums"
 
 def _relative(value: str) -> str:
     path = PurePosixPath(value)
-    inside = value and not path.is_absolute() and ".." not in path.parts and str(path) == value
+    inside = path.parts and not path.is_absolute() and ".." not in path.parts and str(path) == value
     if not inside or "\\" in value or ":" in path.parts[0]:
         raise ValueError(f"{value!r} is not a plain relative path")
     return value

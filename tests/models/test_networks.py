@@ -16,12 +16,13 @@ from radtransfer.models.registry import BACKBONES, backbone
 keras = pytest.importorskip("keras")
 
 SIZE = 32
+ALEXNET_CLASSIFIER = (6 * 6 * 256 + 1) * 4096 + 4097 * 4096 + 4097 * 1000
 
 
 @pytest.fixture(scope="module")
 def bases() -> dict[str, keras.Model]:
     keras.utils.set_random_seed(0)
-    return {name: entry.build(SIZE) for name, entry in BACKBONES.items()}
+    return {name: entry.build(max(SIZE, entry.min_size)) for name, entry in BACKBONES.items()}
 
 
 def inputs(base: keras.Model, n: int = 2) -> np.ndarray:
@@ -35,6 +36,11 @@ def inputs(base: keras.Model, n: int = 2) -> np.ndarray:
         ("mobilenet", 3_206_976, 1024),  # Howard et al.: 4.2 million with 1,000 classes
         ("efficientnet_lite0", 4_652_008 - 1281 * 1000, 1280),  # Google: 4.652 million with them
         ("custom_cnn", 990_160, 256),
+        # keras.applications: 25.6, 23.9 and 8.1 million with their dense layer, less statistics
+        ("resnet50", 25_636_712 - 2049 * 1000 - 53_120, 2048),
+        ("inceptionv3", 23_851_784 - 2049 * 1000 - 34_432, 2048),
+        ("densenet121", 8_062_504 - 1025 * 1000 - 83_648, 1024),
+        ("alexnet", 61_100_840 - ALEXNET_CLASSIFIER, 256),
     ],
 )
 def test_sizes_are_the_published_ones(
@@ -43,6 +49,15 @@ def test_sizes_are_the_published_ones(
     base = bases[name]
     assert sum(int(np.prod(weight.shape)) for weight in base.trainable_weights) == trainable
     assert base.output_shape[-1] == features
+
+
+def test_alexnet_has_61_million_weights_with_its_classifier() -> None:
+    base = BACKBONES["alexnet"].build(224)
+    assert base.output_shape == (None, 6, 6, 256)
+    x = keras.layers.Flatten()(base.output)
+    for width in (4096, 4096, 1000):
+        x = keras.layers.Dense(width, kernel_initializer="zeros")(x)
+    assert keras.Model(base.input, x).count_params() == 61_100_840
 
 
 def test_custom_cnn_is_as_light_as_it_says() -> None:
@@ -78,6 +93,11 @@ def test_halves_make_the_whole_at_every_cut(bases: dict[str, keras.Model], name:
         ("mobilenet", 2, 4, 27 + 2 * 27),
         ("efficientnet_lite0", 2, 4, 49 + 2 * 49),
         ("custom_cnn", 1, 1, 6 + 2 * 6),
+        # of one channel each in Inception's normalisation only the shift is learned
+        ("resnet50", 1, 2 * 10, 2 * 53 + 2 * 53),
+        ("inceptionv3", 2, 2 * 9, 94 + 94),
+        ("densenet121", 1, 2 * 16, 120 + 2 * 121),
+        ("alexnet", 1, 2, 10),
     ],
 )
 def test_numbers_of_trained_variables(
@@ -102,6 +122,30 @@ def test_frozen_normalisation_does_not_follow_the_batch(bases: dict[str, keras.M
     assert np.abs(np.asarray(scratch(x, training=True)) - np.asarray(scratch(x, training=False))).max() > 0.1
 
 
+@pytest.mark.parametrize("name", ["resnet50", "inceptionv3", "densenet121"])
+def test_files_are_those_that_keras_asks_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keras.applications would download is what the registry names."""
+    from keras.src.utils import file_utils
+
+    asked: list[tuple[str, str, str]] = []
+
+    def get_file(fname: str, origin: str, *, file_hash: str, **_: object) -> str:
+        asked.append((fname, origin, file_hash))
+        raise ConnectionError
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    build = {
+        "resnet50": keras.applications.ResNet50,
+        "inceptionv3": keras.applications.InceptionV3,
+        "densenet121": keras.applications.DenseNet121,
+    }[name]
+    with pytest.raises(ConnectionError):
+        build(weights="imagenet", include_top=False, input_shape=(75, 75, 3))
+    file = BACKBONES[name].keras_file
+    assert file is not None
+    assert asked == [(file.name, f"{file.url}/{file.name}", file.md5)]
+
+
 def test_preprocessing_is_what_the_weights_were_trained_with() -> None:
     grey = np.array([[[0, 127, 255]]], dtype=np.uint8)
     expected = {
@@ -109,7 +153,12 @@ def test_preprocessing_is_what_the_weights_were_trained_with() -> None:
         "mobilenet": [[-1] * 3, [127 / 127.5 - 1] * 3, [1] * 3],
         "efficientnet_lite0": [[-127 / 128] * 3, [0] * 3, [1] * 3],
         "custom_cnn": [[-1], [127 / 127.5 - 1], [1]],
+        "alexnet": [[-1] * 3, [127 / 127.5 - 1] * 3, [1] * 3],
     }
+    colour = np.repeat(grey[..., np.newaxis], 3, axis=-1).astype(np.float32)
+    modules = {"resnet50": "resnet50", "inceptionv3": "inception_v3", "densenet121": "densenet"}
+    for name, module in modules.items():
+        expected[name] = getattr(keras.applications, module).preprocess_input(colour.copy())[0, 0]
     assert expected.keys() == BACKBONES.keys()
     for name, values in expected.items():
         found = BACKBONES[name].preprocess(grey)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ import yaml
 from radtransfer import paths
 from radtransfer.errors import WeightsError
 from radtransfer.models import weights
-from radtransfer.models.registry import Backbone
-from radtransfer.models.weights import WeightsInfo, obtain_weights, tensor_digest
+from radtransfer.models.registry import Backbone, KerasFile
+from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights, tensor_digest
 
 TENSORS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0.5], dtype=np.float32)]
 DIGEST = hashlib.sha256(np.array([0, 1, 2, 3, 4, 5, 0.5], dtype="<f4").tobytes()).hexdigest()
@@ -117,3 +119,107 @@ def test_a_damaged_copy_is_refused_by_name(mirror: Path, damage: str) -> None:
 
 def test_a_network_without_pretrained_weights_wants_none() -> None:
     assert obtain_weights("custom_cnn") == WeightsInfo("none")
+
+
+KERAS_NETWORK = "toy_of_keras"
+
+
+def small_network(size: int) -> Any:
+    """Network with every kind of variable, so that their order matters."""
+    from keras import Input, Model, layers
+
+    inputs = Input((size, size, 3))
+    x = layers.Conv2D(2, 3, name="conv")(inputs)
+    x = layers.BatchNormalization(name="bn")(x)
+    return Model(inputs, layers.DepthwiseConv2D(3, name="depthwise")(x))
+
+
+def write_keras_file(path: Path, model: Any) -> str:
+    """File of the format of Keras's hosted weights: names of layers and weights as attributes."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.4"
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, variable in zip(names, layer.weights, strict=True):
+                group.create_dataset(name, data=np.asarray(variable))
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def keras_file(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Backbone, Path, Any]:
+    """Network whose weights only Keras has, its file, and the model they were taken from."""
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(3)
+    model = small_network(80)
+    model.set_weights([np.random.default_rng(1).random(w.shape) for w in model.get_weights()])
+    path = tmp_path / "host" / "toy_notop.h5"
+    path.parent.mkdir()
+    file = KerasFile(path.name, path.parent.as_uri(), write_keras_file(path, model))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("RADTRANSFER_OFFLINE", raising=False)
+    network = Backbone(
+        name=KERAS_NETWORK,
+        build=small_network,
+        preprocess=lambda images: images.astype(np.float32),
+        blocks=(("block1", "conv"),),
+        min_size=16,
+        weights_id=None,
+        keras_file=file,
+    )
+    return network, path, model
+
+
+@pytest.mark.parametrize("place", ["host", "work", "keras"])
+def test_keras_files_are_found_checked_and_kept(
+    keras_file: tuple[Backbone, Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    network, path, model = keras_file
+    if place != "host":
+        folder = tmp_path / "keras" / "models" if place == "keras" else paths.weights_dir() / KERAS_NETWORK
+        folder.mkdir(parents=True)
+        path = path.rename(folder / path.name)
+        monkeypatch.setenv("RADTRANSFER_OFFLINE", "1")
+    info = obtain_weights(network)
+    assert info.kind == "imagenet"
+    assert info.source == ("Keras's own host" if place == "host" else "Keras's own file")
+    assert info.digest == tensor_digest(model.get_weights())
+    path.unlink()
+    monkeypatch.setenv("RADTRANSFER_OFFLINE", "1")
+    assert replace(obtain_weights(network), reasons=()) == info
+    loaded = load_backbone(network, 20, info, seed=0)
+    for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_file_that_is_not_keras_s_is_refused(
+    keras_file: tuple[Backbone, Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, path, _ = keras_file
+    path.write_bytes(path.read_bytes() + b"x")
+    info = obtain_weights(network)
+    assert (info.kind, info.digest) == ("random", "")
+    assert "has not the MD5" in info.reasons[0]
+    assert not list((paths.weights_dir() / KERAS_NETWORK).glob("*.h5"))
+
+    path.rename(paths.weights_dir() / KERAS_NETWORK / path.name)
+    with pytest.raises(WeightsError, match=r"toy_notop\.h5 is not Keras's file.*delete it"):
+        obtain_weights(network)
+    (paths.weights_dir() / KERAS_NETWORK / path.name).unlink()
+    monkeypatch.setenv("RADTRANSFER_OFFLINE", "1")
+    info = obtain_weights(network)
+    assert info.kind == "random"
+    assert f"place toy_notop.h5 in {paths.weights_dir() / KERAS_NETWORK}" in info.reasons[0]
+
+
+def test_tensors_of_a_keras_file_that_were_altered_are_refused(
+    keras_file: tuple[Backbone, Path, Any],
+) -> None:
+    stored = obtain_weights(keras_file[0]).path
+    assert stored is not None
+    np.savez(stored, a=TENSORS[0])
+    with pytest.raises(WeightsError, match=r"tensors\.npz was altered .delete"):
+        obtain_weights(keras_file[0])

@@ -10,12 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radtransfer.errors import unknown_name
-from radtransfer.models import custom_cnn, efficientnet_lite
+from radtransfer.models import alexnet, custom_cnn, efficientnet_lite
 
 if TYPE_CHECKING:
     import keras
 
 Preprocess = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """File of ImageNet weights that Keras offers for download, without classifier.
+
+    Attributes
+    ----------
+    name, url : str
+        Its name, and the folder on Keras's host that it lies in.
+    md5 : str
+        Its checksum, as ``keras.applications`` states it.
+    """
+
+    name: str
+    url: str
+    md5: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,9 @@ class Backbone:
     min_size : int
         Least input side, px.
     weights_id : str or None
-        Entry of the manifest's ``weights`` section; None for a network that has none.
+        Entry of the manifest's ``weights`` section; None for a network that has none there.
+    keras_file : KerasFile, optional
+        Keras's own file, for a network whose weights no other source is known of.
     """
 
     name: str
@@ -45,6 +64,7 @@ class Backbone:
     blocks: tuple[tuple[str, str], ...]
     min_size: int
     weights_id: str | None
+    keras_file: KerasFile | None = None
 
     def cut(self, trainable_blocks: int) -> str | None:
         """Last frozen layer when so many blocks at the output are trained; None if none is frozen."""
@@ -62,7 +82,7 @@ def _unit(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _tensorflow_mode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Three equal channels, [-1, 1]: MobileNet (``keras.applications``, mode ``tf``)."""
+    """Three equal channels, [-1, 1]: MobileNet, InceptionV3 (``keras.applications``, mode ``tf``)."""
     return np.repeat(_unit(images), 3, axis=-1)
 
 
@@ -72,8 +92,15 @@ def _lite(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _caffe_mode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """ImageNet's mean colour subtracted, channels in the order blue, green, red: VGG16."""
+    """ImageNet's mean colour subtracted, channels in the order blue, green, red: VGG16, ResNet50."""
     return _grey(images) - np.array([103.939, 116.779, 123.68], dtype=np.float32)
+
+
+def _torch_mode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """ImageNet's mean colour subtracted, divided by its deviation: DenseNet121."""
+    mean = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+    deviation = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+    return (_grey(images) / np.float32(255) - mean) / deviation
 
 
 def _vgg16(input_size: int) -> keras.Model:
@@ -89,6 +116,30 @@ def _mobilenet(input_size: int) -> keras.Model:
         include_top=False, weights=None, input_shape=(input_size, input_size, 3), name="mobilenet"
     )
 
+
+def _resnet50(input_size: int) -> keras.Model:
+    from keras.applications import ResNet50
+
+    return ResNet50(include_top=False, weights=None, input_shape=(input_size, input_size, 3), name="resnet50")
+
+
+def _inceptionv3(input_size: int) -> keras.Model:
+    from keras.applications import InceptionV3
+
+    return InceptionV3(
+        include_top=False, weights=None, input_shape=(input_size, input_size, 3), name="inceptionv3"
+    )
+
+
+def _densenet121(input_size: int) -> keras.Model:
+    from keras.applications import DenseNet121
+
+    return DenseNet121(
+        include_top=False, weights=None, input_shape=(input_size, input_size, 3), name="densenet121"
+    )
+
+
+KERAS_HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -133,6 +184,69 @@ BACKBONES: dict[str, Backbone] = {
             ),
             min_size=32,
             weights_id="mobilenet",
+        ),
+        Backbone(
+            name="resnet50",
+            build=_resnet50,
+            preprocess=_caffe_mode,
+            blocks=(
+                ("stem", "pool1_pool"),
+                ("conv2", "conv2_block3_out"),
+                ("conv3", "conv3_block4_out"),
+                ("conv4", "conv4_block6_out"),
+                ("conv5", "conv5_block3_out"),
+            ),
+            min_size=32,
+            weights_id=None,
+            keras_file=KerasFile(
+                "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                f"{KERAS_HOST}/resnet",
+                "4d473c1dd8becc155b73f8504c6f6626",
+            ),
+        ),
+        Backbone(
+            name="inceptionv3",
+            build=_inceptionv3,
+            preprocess=_tensorflow_mode,
+            # the stem's layers are numbered anew by Keras in every session: no place to cut there
+            blocks=tuple((f"mixed{number}", f"mixed{number}") for number in range(11)),
+            min_size=75,
+            weights_id=None,
+            keras_file=KerasFile(
+                "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                f"{KERAS_HOST}/inception_v3",
+                "bcbd6486424b2319ff4ef7d526e38f63",
+            ),
+        ),
+        Backbone(
+            name="densenet121",
+            build=_densenet121,
+            preprocess=_torch_mode,
+            blocks=(
+                ("stem", "pool1"),
+                ("dense1", "pool2_pool"),
+                ("dense2", "pool3_pool"),
+                ("dense3", "pool4_pool"),
+                ("dense4", "relu"),
+            ),
+            min_size=32,
+            weights_id=None,
+            keras_file=KerasFile(
+                "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+                f"{KERAS_HOST}/densenet",
+                "30ee3e1110167f948a6b9946edeeb738",
+            ),
+        ),
+        Backbone(
+            name="alexnet",
+            build=alexnet.build,
+            preprocess=_tensorflow_mode,
+            blocks=tuple(
+                (f"block{number}", f"block{number}_{'pool' if pooled else 'conv'}")
+                for number, (*_, pooled) in enumerate(alexnet.CONVOLUTIONS, start=1)
+            ),
+            min_size=63,
+            weights_id=None,
         ),
     )
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import socket
+import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -19,11 +21,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from radtransfer import paths
-from radtransfer.atomic import atomic_file, write_text
+from radtransfer.atomic import atomic_file, write_json, write_text
 from radtransfer.data.fetch import OFFLINE, fetch_entry
 from radtransfer.data.manifest import WeightsEntry, entries_of, load_manifest
 from radtransfer.errors import DataError, WeightsError
-from radtransfer.models.registry import Backbone, backbone
+from radtransfer.models.registry import Backbone, KerasFile, backbone
 from radtransfer.models.weight_files import READERS, Tensors
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ KERAS_APPLICATIONS = {"vgg16": "VGG16", "mobilenet": "MobileNet"}
 
 KERAS_TIMEOUT_S = 10
 
+TENSORS = "tensors.npz"
+
 
 @dataclass(frozen=True)
 class WeightsInfo:
@@ -41,9 +45,10 @@ class WeightsInfo:
 
     Attributes
     ----------
-    kind : {"imagenet", "random", "none"}
-        ``random`` means pretrained weights were wanted and could not be had: such a run is never
-        called transfer learning. ``none`` is for networks that have no pretrained weights.
+    kind : {"imagenet", "medical", "random", "none"}
+        ``medical`` weights are those of an earlier run of the study on another dataset. ``random``
+        means pretrained weights were wanted and could not be had: such a run is never called
+        transfer learning. ``none`` is for networks that have no pretrained weights.
     source : str
         Where they were found, in words; empty without.
     digest : str
@@ -54,7 +59,7 @@ class WeightsInfo:
         Why each source that was tried before did not serve.
     """
 
-    kind: Literal["imagenet", "random", "none"]
+    kind: Literal["imagenet", "medical", "random", "none"]
     source: str = ""
     digest: str = ""
     path: Path | None = None
@@ -102,17 +107,18 @@ def obtain_weights(name: str | Backbone) -> WeightsInfo:
         If a file that was found does not hold the tensors that the manifest promises.
     """
     network = backbone(name) if isinstance(name, str) else name
-    if network.weights_id is None:
+    if network.weights_id is None and network.keras_file is None:
         return WeightsInfo("none")
-    entry = load_manifest().weights[network.weights_id]
-    folder = paths.weights_dir() / entry.id
+    folder = paths.weights_dir() / (network.weights_id or network.name)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        return _obtain(network, entry, folder)
+        if network.keras_file is not None:
+            return _obtain_keras_file(network, network.keras_file, folder)
+        return _obtain(network, load_manifest().weights[folder.name], folder)
 
 
 def _obtain(network: Backbone, entry: WeightsEntry, folder: Path) -> WeightsInfo:
-    stored, origin = folder / "tensors.npz", folder / "source.txt"
+    stored, origin = folder / TENSORS, folder / "source.txt"
     if stored.is_file():
         _check(_read_stored(stored), entry, stored)
         return WeightsInfo("imagenet", origin.read_text(encoding="utf-8").strip(), entry.digest, stored)
@@ -124,10 +130,74 @@ def _obtain(network: Backbone, entry: WeightsEntry, folder: Path) -> WeightsInfo
             reasons.append(str(reason))
             continue
         write_text(origin, source + "\n")
-        with atomic_file(stored) as partial:
-            np.savez(partial, allow_pickle=False, **{f"{i:04d}": tensor for i, tensor in enumerate(tensors)})
+        store_tensors(stored, tensors)
         return WeightsInfo("imagenet", source, entry.digest, stored, tuple(reasons))
     return WeightsInfo("random", reasons=tuple(reasons))
+
+
+def _obtain_keras_file(network: Backbone, file: KerasFile, folder: Path) -> WeightsInfo:
+    """Weights in Keras's own file: placed in the work folder or Keras's cache, or downloaded.
+
+    The file is checked by the checksum that Keras states, read once, and its tensors are kept with
+    their digest.
+    """
+    stored, told = folder / TENSORS, folder / "source.json"
+    if not told.is_file():
+        try:
+            path, source = _find_keras_file(file, folder)
+        except _NotThereError as reason:
+            return WeightsInfo("random", reasons=(str(reason),))
+        model = network.build(max(network.min_size, 75))
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(f"{path} does not hold the weights of {network.name}: {error}") from error
+        tensors = model.get_weights()
+        store_tensors(stored, tensors)
+        write_json(told, {"source": source, "md5": file.md5, "digest": tensor_digest(tensors)})
+    origin = json.loads(told.read_text(encoding="utf-8"))
+    if tensor_digest(_read_stored(stored)) != origin["digest"]:
+        raise WeightsError(f"{stored} was altered", hint=f"delete {folder} and run again")
+    return WeightsInfo("imagenet", origin["source"], origin["digest"], stored)
+
+
+def _find_keras_file(file: KerasFile, folder: Path) -> tuple[Path, str]:
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    for path in (folder / file.name, home / "models" / file.name):
+        if path.is_file():
+            if _md5(path) != file.md5:
+                raise WeightsError(
+                    f"{path} is not Keras's file: its MD5 is not {file.md5}", hint="delete it and run again"
+                )
+            return path, "Keras's own file"
+    place = f"place {file.name} in {folder}"
+    if os.environ.get(OFFLINE, "") not in ("", "0"):
+        raise _NotThereError(f"Keras: not asked, {OFFLINE} is set; {place}")
+    path = folder / file.name
+    try:
+        with (
+            _timeout(KERAS_TIMEOUT_S),
+            urllib.request.urlopen(f"{file.url}/{file.name}") as answer,
+            atomic_file(path) as partial,
+        ):
+            with partial.open("wb") as stream:
+                shutil.copyfileobj(answer, stream)
+            if _md5(partial) != file.md5:
+                raise OSError(f"what came has not the MD5 {file.md5}")
+    except OSError as error:
+        raise _NotThereError(f"Keras: {error}; {place}") from error
+    return path, "Keras's own host"
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def store_tensors(path: Path, tensors: Sequence[NDArray[Any]]) -> None:
+    """Write tensors to an ``.npz`` file, in order and atomically."""
+    with atomic_file(path) as partial:
+        np.savez(partial, allow_pickle=False, **{f"{i:04d}": tensor for i, tensor in enumerate(tensors)})
 
 
 def load_backbone(name: str | Backbone, input_size: int, info: WeightsInfo, *, seed: int) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -9,33 +10,43 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.store import CuratedDataset, curate
-from radtransfer.errors import InputError, RunError
-from radtransfer.training.runs import RunStore, TrainingOptions, predictions_of
-
-pytest.importorskip("keras")
-
-from radtransfer.models.weights import load_backbone
+from radtransfer.errors import InputError, LeakageError, RunError
+from radtransfer.models.registry import BACKBONES
+from radtransfer.models.weights import WeightsInfo, load_backbone, tensor_digest
+from radtransfer.training.augment import resize
 from radtransfer.training.features import stored_activations, stored_views
 from radtransfer.training.fit import (
     _Fold,
     _Job,
     _restore,
     _snapshot,
+    _Stage,
     _stages,
     _State,
     train_networks,
-    trained_network,
 )
-from radtransfer.training.runs import network
+from radtransfer.training.networks import medical_weights, trained_network
+from radtransfer.training.runs import (
+    NetworkSpec,
+    RunRecord,
+    RunStore,
+    TrainingOptions,
+    network,
+    predictions_of,
+)
+
+keras = pytest.importorskip("keras")
 
 OPTIONS = TrainingOptions(
     input_size=32, views=1, epochs=3, patience=3, batch_size=8, head_units=(8,), learning_rate=1e-3, seed=5
@@ -106,8 +117,6 @@ def test_random_weights_are_never_called_pretrained(dataset: CuratedDataset, unb
 def test_stored_activations_give_what_the_whole_network_gives(
     dataset: CuratedDataset, unbroken: RunStore, name: str
 ) -> None:
-    from radtransfer.training.augment import resize
-
     (record,) = records(dataset, unbroken, name)
     backbone, model = trained_network(record)
     table = record.predictions()
@@ -116,34 +125,51 @@ def test_stored_activations_give_what_the_whole_network_gives(
     np.testing.assert_allclose(scores, table["score"], rtol=1e-4, atol=1e-6)
 
 
-def test_an_epoch_is_that_of_keras(dataset: CuratedDataset, tmp_path: Path) -> None:
-    """The last, smaller batch of an epoch counts too."""
-    options = OPTIONS.model_copy(update={"dropout": 0.0, "batch_size": 7})
-    job = _Job.make(dataset, TASK, network("mobilenet_frozen"), options)
-    views = stored_views(dataset, [str(i) for i in dataset.folds.table["image_id"]], options)
+def job_of(dataset: CuratedDataset, name: str, **changes: object) -> _Job:
+    options = TrainingOptions.model_validate(OPTIONS.model_dump() | changes)
+    return _Job.make(dataset, TASK, network(name), options, {})
+
+
+def prepared(job: _Job, tmp_path: Path) -> tuple[_Fold, tuple[_Stage, ...]]:
+    """First fold of a job before its first epoch."""
+    views = stored_views(job.dataset, [str(i) for i in job.dataset.folds.table["image_id"]], job.options)
     base = load_backbone(job.backbone, 32, job.weights, seed=5)
     stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
-    stored = stages[0].source.stored
-    features = np.random.default_rng(0).normal(size=stored.array.shape).astype(np.float32)
-    source = replace(stages[0].source, stored=SimpleNamespace(array=features, rows=stored.rows))
-    stage, state = replace(stages[0], source=source), _State()
-    fold = _Fold(job, job.run(0), [stage], RunStore(tmp_path), lambda line: None)
+    return _Fold(job, job.run(0), stages, RunStore(tmp_path), lambda line: None), stages
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_epoch_is_that_of_keras(dataset: CuratedDataset, tmp_path: Path, weighted: bool) -> None:
+    """The last, smaller batch counts too; class weights and smoothing mean what they mean there."""
+    changes = {"class_weights": "balanced", "label_smoothing": 0.2} if weighted else {}
+    job = job_of(dataset, "mobilenet_frozen", dropout=0.0, batch_size=7, **changes)
+    fold, (stage,) = prepared(job, tmp_path)
+    stored = stage.source.stored
+    features = np.random.default_rng(0).normal(size=stored.array.shape).astype(np.float32) * 3
+    drawn = SimpleNamespace(array=features, rows=stored.rows)
+    stage = replace(stage, source=replace(stage.source, stored=drawn), scaled_by=drawn)
+    state = _State()
     fold._begin(stage, state)
+    assert float(stage.head.get_layer("head_scaling").moving_variance[0]) == pytest.approx(9, rel=0.02)
     start = _snapshot(stage.model)
     fold._pass(stage, state)
     ours = stage.model.get_weights()
 
-    _restore(stage.model, start)
     rows, labels = fold.rows["train"], fold.labels["train"]
     assert len(rows) % 7 != 0
     rng = np.random.default_rng([5, 0, 0, 0])
     order, views_of = rng.permutation(len(rows)), rng.integers(2, size=len(rows))
+    stage.model.compile("adam", keras.losses.CategoricalCrossentropy(label_smoothing=0.2 * weighted))
+    stage.model.optimizer.build(stage.model.trainable_variables)
+    _restore(stage.model, start)
+    balance = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
     stage.model.fit(
         features[views_of[order], rows[order]],
         np.eye(2)[labels[order]],
         batch_size=7,
         shuffle=False,
         verbose=0,
+        class_weight=dict(enumerate(balance)) if weighted else None,
     )
     for mine, theirs, before in zip(ours, stage.model.get_weights(), start["weights"], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
@@ -164,7 +190,7 @@ def three_classes(dataset: CuratedDataset) -> CuratedDataset:
 
 def test_a_task_of_three_classes_is_one_softmax(three_classes: CuratedDataset, tmp_path: Path) -> None:
     options = OPTIONS.model_copy(update={"validation_fraction": 0.3, "epochs": 12, "patience": 12})
-    names = ["custom_cnn_scratch", "mobilenet_finetuned"]
+    names = ["custom_cnn_scratch", "mobilenet_frozen"]
     found = train_networks(
         three_classes,
         task="brightness",
@@ -188,12 +214,8 @@ def test_a_task_of_three_classes_is_one_softmax(three_classes: CuratedDataset, t
 
 def test_fine_tuning_begins_with_small_steps(dataset: CuratedDataset, tmp_path: Path) -> None:
     """Over the first epochs the rate rises by equal steps to its full height."""
-    options = OPTIONS.model_copy(update={"finetune_warmup": 2, "finetune_learning_rate": 1e-4})
-    job = _Job.make(dataset, TASK, network("mobilenet_finetuned"), options)
-    views = stored_views(dataset, [str(i) for i in dataset.folds.table["image_id"]], options)
-    base = load_backbone(job.backbone, 32, job.weights, seed=5)
-    stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
-    fold = _Fold(job, job.run(0), stages, RunStore(tmp_path), lambda line: None)
+    job = job_of(dataset, "mobilenet_finetuned", finetune_warmup=2, finetune_learning_rate=1e-4)
+    fold, stages = prepared(job, tmp_path)
     rates: list[float] = []
     model = stages[1].model
     step = model.train_on_batch
@@ -324,6 +346,165 @@ def scheduled(losses: list[float], start: float, rate: float = 0.1) -> list[floa
         if waited == 2:
             rate, waited = rate / 2, 0
     return rates
+
+
+def test_a_cosine_takes_the_rate_to_nothing(dataset: CuratedDataset, tmp_path: Path) -> None:
+    (record,) = records(
+        dataset, RunStore(tmp_path), "mobilenet_frozen", epochs=4, patience=4, schedule="cosine"
+    )
+    rates = [epoch["learning_rate"] for epoch in record.history]
+    half = np.sqrt(0.5) / 2
+    np.testing.assert_allclose(rates, [1e-3, (0.5 + half) * 1e-3, 0.5e-3, (0.5 - half) * 1e-3])
+
+
+def layer_widths() -> list[int]:
+    """Channels of MobileNet's 27 convolutions (Howard et al. 2017, table 1)."""
+    widths = [32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]
+    return [32, *(width for pair in pairwise(widths) for width in pair)]
+
+
+@pytest.mark.slow
+def test_all_blocks_can_be_trained_at_once(dataset: CuratedDataset, tmp_path: Path) -> None:
+    spec = NetworkSpec(
+        name="all_at_once", backbone="mobilenet", regime="finetuned", trainable_blocks=14, staged=False
+    )
+    (record,) = train_networks(
+        dataset, task=TASK, networks=[spec], options=OPTIONS, n_folds_used=1, store=RunStore(tmp_path)
+    )
+    assert {epoch["stage"] for epoch in record.history} == {"blocks"}
+    # 27 kernels of the backbone, no normalisation, and the head
+    normalisation = 2 * sum(layer_widths())
+    head = 1024 * 8 + 8 + 8 * 2 + 2
+    assert record.metrics["n_trainable"] == 3_206_976 - normalisation + head
+    assert record.spec.options["staged"] is False
+    too_many = spec.model_copy(update={"trainable_blocks": 15})
+    with pytest.raises(InputError, match="trains 15 of 14 blocks"):
+        train_networks(dataset, task=TASK, networks=[too_many], options=OPTIONS, store=RunStore(tmp_path))
+
+
+def test_a_network_can_start_from_another_dataset(
+    dataset: CuratedDataset, three_classes: CuratedDataset, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path)
+    elsewhere = CuratedDataset(
+        three_classes.folder, three_classes.info | {"dataset": "phantom_ct", "digest": "e" * 64}
+    )
+    (source,) = train_networks(
+        elsewhere,
+        task="brightness",
+        networks=["custom_cnn_scratch"],
+        options=OPTIONS.model_copy(update={"validation_fraction": 0.3, "epochs": 2}),
+        n_folds_used=1,
+        store=store,
+    )
+    frozen = NetworkSpec(name="custom_cnn_frozen", backbone="custom_cnn", regime="frozen")
+    tuned = NetworkSpec(name="custom_cnn", backbone="custom_cnn", regime="finetuned", trainable_blocks=2)
+    networks = [spec.starting_from("brightness") for spec in (frozen, tuned)]
+
+    def train(**sources: RunRecord) -> list[RunRecord]:
+        return train_networks(
+            dataset,
+            task=TASK,
+            networks=networks,
+            options=OPTIONS,
+            n_folds_used=1,
+            sources=sources,
+            store=store,
+        )
+
+    found = train(brightness=source)
+    _, donor = trained_network(source)
+    given = [weight for layer in donor.layers if layer.name != "head" for weight in layer.get_weights()]
+    for record in found:
+        assert record.spec.weights == "medical"
+        assert record.spec.weights_digest == tensor_digest(given)
+        assert record.spec.options["source_run"] == source.spec.hash
+        assert record.environment["weights"]["source"] == (
+            f"run {source.spec.hash}: custom_cnn_scratch trained for brightness from random numbers"
+        )
+        backbone, model = trained_network(record)
+        table = record.predictions()
+        rows = dataset.index(table["image_id"].tolist())
+        images = np.stack([resize(dataset.images[row], 32) for row in rows])
+        scores = np.asarray(model(backbone.preprocess(images), training=False))[:, 1]
+        np.testing.assert_allclose(scores, table["score"], rtol=1e-4, atol=1e-6)
+        kept = [weight for layer in model.layers if layer.name != "head" for weight in layer.get_weights()]
+        changed = [not np.array_equal(a, b) for a, b in zip(given, kept, strict=True)]
+        # two blocks' kernels at most; statistics never
+        assert sum(changed) <= (2 if record is found[1] else 0)
+
+    with pytest.raises(InputError, match="unknown source 'brightness'"):
+        train()
+    with pytest.raises(InputError, match="did not train its backbone"):
+        medical_weights(backbone, found[0])
+    own = replace(source, environment={"dataset": "phantom_xray"})
+    with pytest.raises(LeakageError, match="was trained on phantom_xray itself"):
+        train(brightness=own)
+
+
+def test_what_fails_is_recorded_and_the_others_go_on(
+    dataset: CuratedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path)
+    epoch = _Fold._epoch
+
+    def failing(self: _Fold, stage: object, state: _State, best: list) -> list:
+        if self.run.fold == 0:
+            raise MemoryError
+        if self.run.fold == 1 and state.epoch == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return epoch(self, stage, state, best)
+
+    def train() -> list[RunRecord]:
+        return train_networks(dataset, task=TASK, networks=["mobilenet_frozen"], options=OPTIONS, store=store)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Fold, "_epoch", failing)
+        with pytest.raises(RunError, match=r"2 runs failed.*fold 1: out of memory.*fold 2: the disk is full"):
+            train()
+    assert store.summary()["state"].tolist() == ["failed", "failed", "finished"]
+    assert len(train()) == 3
+    assert store.summary()["state"].tolist() == ["finished"] * 3
+
+
+def test_a_class_that_a_fold_lacks_fails_that_fold_alone(
+    three_classes: CuratedDataset, tmp_path: Path
+) -> None:
+    frame = three_classes.cohort.frame
+    table = three_classes.folds.table
+    second = frame["image_id"].isin(table.loc[table["fold"] == 1, "image_id"])
+    labels = three_classes.cohort.labels("brightness").mask(second & (frame["label_brightness"] == 2), 0)
+    cohort = three_classes.cohort.assign(label_brightness=labels)
+    lacking = CuratedDataset(three_classes.folder, three_classes.info | {"digest": "a" * 64})
+    lacking.__dict__["cohort"] = cohort  # stands for the cached one
+    store = RunStore(tmp_path)
+    with pytest.raises(RunError, match="fold 2: the test part has no image of class 'bright'"):
+        train_networks(
+            lacking,
+            task="brightness",
+            networks=["mobilenet_frozen"],
+            options=OPTIONS.model_copy(update={"validation_fraction": 0.3, "epochs": 1}),
+            store=store,
+        )
+    assert store.summary()["state"].tolist() == ["finished", "failed", "finished"]
+
+
+def test_recipe_and_defaults_give_the_names_that_records_have(dataset: CuratedDataset) -> None:
+    """Records of recipe 2 stay valid while settings are added: these names were given at its start."""
+    named = SimpleNamespace(
+        digest="d" * 64,
+        folds=SimpleNamespace(digest="f" * 64),
+        cohort=SimpleNamespace(classes_of=lambda task: ("no", "yes")),
+    )
+    names = {
+        "custom_cnn_scratch": "888d26d3f10f7089",
+        "vgg16_frozen": "a94594fe63d6808b",
+        "mobilenet_finetuned": "b1f9c0c6b8fe0284",
+    }
+    for name, expected in names.items():
+        spec = network(name)
+        job = _Job(named, TASK, spec, BACKBONES[spec.backbone], WeightsInfo("none"), TrainingOptions(seed=5))
+        assert job.run(1).hash == expected
 
 
 def test_a_loss_that_is_no_number_is_refused(dataset: CuratedDataset, tmp_path: Path) -> None:

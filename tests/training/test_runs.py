@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from radtransfer.errors import InputError, RunError
+from radtransfer.hashing import sha256_file
 from radtransfer.training.runs import (
     NETWORKS,
     PREDICTION_COLUMNS,
+    NetworkSpec,
     RunSpec,
     RunStore,
     TrainingOptions,
@@ -179,6 +181,65 @@ def test_two_scores_for_one_image_are_refused(store: RunStore) -> None:
         predictions_of([one, store.write(again, frame(again))])
     with pytest.raises(InputError, match="no run records"):
         predictions_of([])
+
+
+def test_a_record_that_holds_code_is_not_executed(store: RunStore, tmp_path: Path) -> None:
+    """A stranger's record with right checksums, whose weights are a pickle that would write a file."""
+    told = tmp_path / "executed"
+
+    class Code:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (told,)
+
+    run = spec()
+    folder = store.write(run, frame(run), arrays={"a": np.zeros(2)}).folder
+    np.savez(folder / "weights.npz", allow_pickle=True, a=np.array([Code()], dtype=object))
+    sums = folder / "SHA256SUMS"
+    kept = [line for line in sums.read_text().splitlines() if "weights" not in line]
+    sums.write_text("\n".join([*kept, f"{sha256_file(folder / 'weights.npz')}  weights.npz"]) + "\n")
+    record = store.load(run)
+    assert len(record.predictions()) == 4
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        record.arrays()
+    assert not told.exists()
+    with np.load(folder / "weights.npz", allow_pickle=True) as stored:
+        _ = stored["a"]
+    assert told.exists()  # it would have been
+
+
+def test_younger_settings_name_a_run_only_where_they_are_not_the_default() -> None:
+    old = TrainingOptions().identity()
+    assert not TrainingOptions.LATER & set(old)
+    assert TrainingOptions(schedule="cosine").identity() == old | {"schedule": "cosine"}
+    assert TrainingOptions(label_smoothing=0.1).identity() == old | {"label_smoothing": 0.1}
+    assert TrainingOptions(class_weights="balanced").identity() == old | {"class_weights": "balanced"}
+    vgg16 = network("vgg16_finetuned")
+    assert vgg16.identity() == {
+        "name": "vgg16_finetuned",
+        "backbone": "vgg16",
+        "regime": "finetuned",
+        "trainable_blocks": 1,
+    }
+    transferred = vgg16.starting_from("haemorrhage")
+    assert transferred.identity() == vgg16.identity() | {
+        "name": "vgg16_finetuned_from_haemorrhage",
+        "source": "haemorrhage",
+    }
+    assert network("vgg16_finetuned_at_once").identity()["staged"] is False
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regime": "scratch", "source": "pneumonia"},
+        {"regime": "scratch", "staged": False},
+        {"regime": "frozen", "trainable_blocks": 1},
+        {"regime": "finetuned", "trainable_blocks": 0},
+    ],
+)
+def test_networks_that_contradict_themselves_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="mine"):
+        NetworkSpec.model_validate({"name": "mine", "backbone": "vgg16"} | changes)
 
 
 def test_networks_are_named_after_themselves() -> None:

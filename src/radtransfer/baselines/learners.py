@@ -35,6 +35,7 @@ from radtransfer.data.duplicates import components
 from radtransfer.errors import DataError, InputError, unknown_name
 from radtransfer.hashing import sha256_json
 from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
+from radtransfer.training.failures import Failures
 from radtransfer.training.runs import RunRecord, RunSpec, RunStore, predictions_frame, software_environment
 
 if TYPE_CHECKING:
@@ -296,14 +297,14 @@ def fit_baselines(
         If a name is unknown, a label is missing, or a training part is too small to choose
         hyperparameters in.
     RunError
-        If a part of a fold lacks a class.
+        If runs failed, for instance because a part of a fold lacks a class; the others are fitted.
     """
     for name in baselines:
         if name not in BASELINES:
             raise unknown_name("baseline", name, BASELINES)
     store = store or RunStore()
     tell = progress or (lambda _: None)
-    features = Features(dataset, progress)
+    features, failures = Features(dataset, progress), Failures(store, tell)
     n_folds = dataset.folds.n_folds if n_folds_used is None else min(n_folds_used, dataset.folds.n_folds)
     records = []
     for name in baselines:
@@ -328,8 +329,10 @@ def fit_baselines(
                     records.append(store.load(spec))
                     continue
                 tell(f"{name}, fold {fold + 1} of {n_folds}")
-                split = dataset.folds.split(fold, validation_fraction=validation_fraction, seed=seed)
-                records.append(_fit_fold(BASELINES[name], spec, dataset, split, features, store))
+                with failures.of([spec]):
+                    split = dataset.folds.split(fold, validation_fraction=validation_fraction, seed=seed)
+                    records.append(_fit_fold(BASELINES[name], spec, dataset, split, features, store))
+    failures.raise_if_any()
     return records
 
 

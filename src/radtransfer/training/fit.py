@@ -13,24 +13,26 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radtransfer.atomic import atomic_file
-from radtransfer.errors import InputError, RunError
-from radtransfer.models.freezing import assert_trainable, suffix
-from radtransfer.models.heads import build_head, set_scaling
+from radtransfer.atomic import atomic_file, write_json
+from radtransfer.errors import InputError, LeakageError, RunError, unknown_name
+from radtransfer.models.heads import set_scaling
 from radtransfer.models.registry import Backbone, backbone
 from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
 from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
+from radtransfer.training.failures import Failures
 from radtransfer.training.features import Stored, Tap, stored_activations, stored_views
+from radtransfer.training.networks import build_models, medical_weights
 from radtransfer.training.runs import (
     FINETUNE_FIELDS,
+    SPEC,
     NetworkSpec,
     RunRecord,
     RunSpec,
@@ -60,9 +62,10 @@ def train_networks(
     dataset: CuratedDataset,
     *,
     task: str,
-    networks: Sequence[str],
+    networks: Sequence[str | NetworkSpec],
     options: TrainingOptions | Mapping[str, TrainingOptions],
     n_folds_used: int | None = None,
+    sources: Mapping[str, RunRecord] | None = None,
     store: RunStore | None = None,
     progress: Progress | None = None,
 ) -> list[RunRecord]:
@@ -70,19 +73,23 @@ def train_networks(
 
     In each fold the network is trained on the other folds without their validation patients,
     stopped by validation loss, and scores the validation and the test part. Runs that exist are
-    loaded, runs that were interrupted go on from their last epoch.
+    loaded, runs that were interrupted go on from their last epoch. A run that fails is recorded
+    and the others go on; the call fails when all have had their turn. Runs that another process
+    has in hand come last.
 
     Parameters
     ----------
     dataset : CuratedDataset
     task : str
         Task of the dataset; one of more than two classes is one softmax of them all.
-    networks : sequence of str
-        Names in :data:`radtransfer.training.runs.NETWORKS`.
+    networks : sequence of str or NetworkSpec
+        Names in :data:`radtransfer.training.runs.NETWORKS`, or networks of other descriptions.
     options : TrainingOptions or dict of str to TrainingOptions
         For all networks, or by network.
     n_folds_used : int, optional
         Only the first so many folds are test parts; all by default.
+    sources : mapping of str to RunRecord, optional
+        Finished runs on other datasets by the task that :attr:`NetworkSpec.source` names.
     store : RunStore, optional
     progress : callable, optional
         Called with lines to show.
@@ -96,22 +103,34 @@ def train_networks(
     ------
     InputError
         If a name is unknown or there are not so many folds.
-        Or a label of the task is not known.
+        Or a label of the task is not known, or a source does not fit.
+    LeakageError
+        If a source was trained on the same dataset.
     RunError
-        If a part of a fold lacks a class or the loss is no longer a number.
+        If runs failed: a part of a fold lacks a class, the loss is no longer a number, memory or
+        disk are full. Their records are in :meth:`RunStore.summary`.
     """
     tell = progress or (lambda line: None)
     store = store or RunStore()
     n_folds = dataset.folds.n_folds if n_folds_used is None else n_folds_used
     if not 1 <= n_folds <= dataset.folds.n_folds:
         raise InputError(f"{n_folds} folds wanted where the dataset has {dataset.folds.n_folds}")
+    specs = [network(name) if isinstance(name, str) else name for name in networks]
     jobs = [
-        _Job.make(dataset, task, network(name), options[name] if isinstance(options, Mapping) else options)
-        for name in networks
+        _Job.make(
+            dataset,
+            task,
+            spec,
+            options[spec.name] if isinstance(options, Mapping) else options,
+            sources or {},
+        )
+        for spec in specs
     ]
-    pending = [job for job in jobs if any(not store.has(job.run(fold)) for fold in range(n_folds))]
+    failures = Failures(store, tell)
+    pending = [job for job in jobs if job.missing(n_folds, store)]
     for job in pending:
-        _train(job, pending, n_folds, store, tell)
+        _train(job, pending, n_folds, store, tell, failures)
+    failures.raise_if_any()
     return [store.load(job.run(fold)) for job in jobs for fold in range(n_folds)]
 
 
@@ -125,20 +144,38 @@ class _Job:
     backbone: Backbone
     weights: WeightsInfo
     options: TrainingOptions
+    source: RunRecord | None = None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         return self.dataset.cohort.classes_of(self.task)
 
     @classmethod
-    def make(cls, dataset: CuratedDataset, task: str, spec: NetworkSpec, options: TrainingOptions) -> _Job:
+    def make(
+        cls,
+        dataset: CuratedDataset,
+        task: str,
+        spec: NetworkSpec,
+        options: TrainingOptions,
+        sources: Mapping[str, RunRecord],
+    ) -> _Job:
         parts = backbone(spec.backbone)
         if options.input_size < parts.min_size:
             raise InputError(
                 f"{spec.name} needs an input of at least {parts.min_size} px, not {options.input_size}"
             )
+        if spec.trainable_blocks > len(parts.blocks):
+            raise InputError(f"{spec.name} trains {spec.trainable_blocks} of {len(parts.blocks)} blocks")
+        if spec.source is not None:
+            source = _source_run(dataset, spec.source, sources)
+            return cls(dataset, task, spec, parts, medical_weights(parts, source), options, source)
         weights = WeightsInfo("none") if spec.regime == "scratch" else obtain_weights(parts)
         return cls(dataset, task, spec, parts, weights, options)
+
+    def missing(self, n_folds: int, store: RunStore) -> list[RunSpec]:
+        """Runs that are not finished."""
+        runs = [self.run(fold) for fold in range(n_folds)]
+        return [run for run in runs if not store.has(run)]
 
     def run(self, fold: int) -> RunSpec:
         unused = {"seed"} if self.network.regime == "finetuned" else {"seed", *FINETUNE_FIELDS}
@@ -152,8 +189,9 @@ class _Job:
             fold=fold,
             weights=self.weights.kind,
             weights_digest=self.weights.digest,
-            options=self.options.model_dump(mode="json", exclude=unused)
-            | self.network.model_dump(mode="json", exclude={"name"})
+            options=self.options.identity(without=unused)
+            | self.network.identity(without={"name"})
+            | ({"source_run": self.source.spec.hash} if self.source else {})
             | class_options(self.classes),
             seed=self.options.seed,
         )
@@ -183,8 +221,22 @@ class _Job:
             self.backbone is other.backbone
             and self.weights == other.weights
             and all(getattr(self.options, name) == getattr(other.options, name) for name in VIEW_FIELDS)
-            and (self.weights.kind == "imagenet" or self.options.seed == other.options.seed)
+            and (self.weights.path is not None or self.options.seed == other.options.seed)
         )
+
+
+def _source_run(dataset: CuratedDataset, task: str, sources: Mapping[str, RunRecord]) -> RunRecord:
+    """Run that a network starts from, which may not have seen the dataset."""
+    if task not in sources:
+        raise unknown_name("source", task, sources)
+    source = sources[task]
+    here = dataset.cohort.dataset
+    if source.spec.dataset_digest == dataset.digest or source.environment.get("dataset") == here:
+        raise LeakageError(
+            f"run {source.spec.hash} was trained on {here} itself: its weights have seen test patients",
+            hint="start from a run on another dataset",
+        )
+    return source
 
 
 @dataclass(frozen=True)
@@ -204,40 +256,55 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A model and what it is trained on; staged fine-tuning has two, everything else one."""
+    """A model and what it is trained on; staged fine-tuning has two, everything else one.
+
+    ``scaled_by`` are the pooled features that set the scaling of the head when the stage begins.
+    """
 
     name: str
     model: keras.Model
+    head: keras.Model
     source: _Source
     learning_rate: float
     warmup: int = 0
+    scaled_by: Stored | None = None
 
 
-def _train(job: _Job, pending: Sequence[_Job], n_folds: int, store: RunStore, tell: Progress) -> None:
+def _train(
+    job: _Job, pending: Sequence[_Job], n_folds: int, store: RunStore, tell: Progress, failures: Failures
+) -> None:
     import keras
 
-    environment = _environment(job)
-    image_ids = _fold_images(job.dataset)
-    views = stored_views(job.dataset, image_ids, job.options, progress=tell)
-    base = load_backbone(job.backbone, job.options.input_size, job.weights, seed=job.options.seed)
-    if job.taps and job.weights.kind != "imagenet":
-        tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
-    shared = dict.fromkeys(tap for other in pending if other.shares_activations(job) for tap in other.taps)
-    activations = stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
-    stages = _stages(job, base, views, activations)
-    initial = [_snapshot(stage.model) for stage in stages]
-    for fold in range(n_folds):
-        run = job.run(fold)
-        with store.claim(run):
-            if store.has(run):
-                continue
-            # folds share their compiled models, and start alike whatever was trained before
-            for stage, snapshot in zip(stages, initial, strict=True):
-                _restore(stage.model, snapshot)
-            _Fold(job, run, stages, store, tell).train(
-                environment, prefix_s=max((activations[tap].seconds for tap in job.taps), default=0.0)
-            )
-    del stages, initial, base
+    stages: tuple[_Stage, ...] = ()
+    with failures.of(job.missing(n_folds, store)):
+        environment = _environment(job)
+        views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
+        base = load_backbone(job.backbone, job.options.input_size, job.weights, seed=job.options.seed)
+        if job.taps and job.weights.path is None:
+            tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
+        shared = dict.fromkeys(
+            tap for other in pending if other.shares_activations(job) for tap in other.taps
+        )
+        activations = stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
+        prefix_s = max((activations[tap].seconds for tap in job.taps), default=0.0)
+        stages = _stages(job, base, views, activations)
+        initial = [_snapshot(stage.model) for stage in stages]
+        del base
+    left = list(range(n_folds)) if stages else []
+    for wait in (False, True):  # what another process has in hand comes last
+        held = []
+        for fold in left:
+            run = job.run(fold)
+            with store.claim(run, wait=wait) as mine, failures.of([run]):
+                if not mine:
+                    held.append(fold)
+                elif not store.has(run):
+                    # folds share their compiled models, and start alike whatever was trained before
+                    for stage, snapshot in zip(stages, initial, strict=True):
+                        _restore(stage.model, snapshot)
+                    _Fold(job, run, stages, store, tell).train(environment, prefix_s=prefix_s)
+        left = held
+    del stages
     # Keras keeps every model of a process alive until it is told not to
     keras.utils.clear_session()
     gc.collect()
@@ -253,7 +320,7 @@ def _stages(
 ) -> tuple[_Stage, ...]:
     import keras
 
-    head, whole = _models(job.network, job.backbone, job.options, base, n_classes=len(job.classes))
+    head, whole = build_models(job.network, job.backbone, job.options, base, n_classes=len(job.classes))
     for model in dict.fromkeys((head, whole)):
         # XLA on a CPU is many times slower than the kernels it replaces; JAX has nothing else
         model.compile(
@@ -262,99 +329,28 @@ def _stages(
             jit_compile=keras.backend.backend() == "jax",
         )
         model.optimizer.build(model.trainable_variables)
-    images = _Source(views, job.backbone.preprocess)
+    options, images = job.options, _Source(views, job.backbone.preprocess)
     if job.network.regime == "scratch":
-        return (_Stage("all", whole, images, job.options.learning_rate),)
-    # A fresh head sends large, senseless gradients into the pretrained blocks. It is trained
-    # first, on pooled activations that are there anyway, and then all together at a lower rate.
-    first = _Stage("head", head, _Source(activations[job.pooled], _as_is), job.options.learning_rate)
+        return (_Stage("all", whole, head, images, options.learning_rate),)
+    pooled = activations[job.pooled]
+    first = _Stage("head", head, head, _Source(pooled, _as_is), options.learning_rate, scaled_by=pooled)
     if job.network.regime == "frozen":
         return (first,)
-    inputs = _Source(activations[Tap(job.cut, pooled=False)], _as_is) if job.cut else images
-    return (
-        first,
-        _Stage("blocks", whole, inputs, job.options.finetune_learning_rate, job.options.finetune_warmup),
+    blocks = _Stage(
+        "blocks",
+        whole,
+        head,
+        _Source(activations[Tap(job.cut, pooled=False)], _as_is) if job.cut else images,
+        options.finetune_learning_rate,
+        options.finetune_warmup,
     )
-
-
-def _models(
-    spec: NetworkSpec, parts: Backbone, options: TrainingOptions, base: keras.Model, *, n_classes: int
-) -> tuple[keras.Model, keras.Model]:
-    """Head alone, and head on the part of the backbone that is trained; they share the head."""
-    from keras import Input, Model, layers
-
-    head = build_head(
-        base.output.shape[-1], units=options.head_units, dropout=options.dropout, n_classes=n_classes
-    )
-    n_head = 2 * (len(options.head_units) + 1)
-    assert_trainable(head, n_head)
-    if spec.regime == "frozen":
-        return head, head
-    scratch = spec.regime == "scratch"
-    cut = None if scratch else parts.cut(spec.trainable_blocks)
-    part = suffix(base, cut, train_normalisation=scratch)
-    inputs = Input(part.input_shape[1:])
-    outputs = head(layers.GlobalAveragePooling2D()(part(inputs)))
-    whole = Model(inputs, outputs, name=spec.name)
-    n_part = sum(_n_trained(layer, train_normalisation=scratch) for layer in part.layers)
-    assert_trainable(whole, n_part + n_head)
-    return head, whole
-
-
-def trained_network(record: RunRecord) -> tuple[Backbone, keras.Model]:
-    """Network of a finished run, from image to probabilities, in one model.
-
-    Parameters
-    ----------
-    record : RunRecord
-        Of a network.
-
-    Returns
-    -------
-    backbone : Backbone
-        Its ``preprocess`` makes the input.
-    model : keras.Model
-        (n, input_size, input_size, channels) float32 to (n, classes) probabilities.
-
-    Raises
-    ------
-    RunError
-        If it started from pretrained weights that cannot be had any more.
-    """
-    from keras import Model, layers
-
-    options = record.spec.options
-    spec = NetworkSpec(
-        name=record.spec.model, **{name: options[name] for name in NetworkSpec.model_fields if name != "name"}
-    )
-    parts = backbone(spec.backbone)
-    given = {name: options[name] for name in TrainingOptions.model_fields if name in options}
-    settings = TrainingOptions(**given, seed=record.spec.seed)
-    weights = WeightsInfo("none") if spec.regime == "scratch" else obtain_weights(parts)
-    if weights.digest != record.spec.weights_digest:
-        raise RunError(
-            f"run {record.spec.hash} started from other weights of {parts.name} than can be had now"
-        )
-    base = load_backbone(parts, settings.input_size, weights, seed=settings.seed)
-    head, whole = _models(spec, parts, settings, base, n_classes=len(options.get("classes", (0, 1))))
-    arrays = record.arrays()
-    (head if spec.regime == "frozen" else whole).set_weights([arrays[name] for name in sorted(arrays)])
-    # the layers of `whole` are those of `base` and `head`: setting it has set them
-    outputs = head(layers.GlobalAveragePooling2D()(base.output))
-    return parts, Model(base.input, outputs, name=spec.name)
+    # A fresh head sends large, senseless gradients into the pretrained blocks. It is trained
+    # first, on pooled activations that are there anyway, and then all together at a lower rate.
+    return (first, blocks) if job.network.staged else (replace(blocks, scaled_by=pooled),)
 
 
 def _as_is(activations: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(activations)
-
-
-def _n_trained(layer: keras.layers.Layer, *, train_normalisation: bool) -> int:
-    """Variables a layer should train, from its kind and not from its switches."""
-    from keras.layers import BatchNormalization
-
-    if isinstance(layer, BatchNormalization):
-        return 2 if train_normalisation else 0
-    return len(layer.weights)
 
 
 def _snapshot(model: keras.Model) -> dict[str, list[NDArray[Any]]]:
@@ -410,12 +406,17 @@ class _Fold:
             run.fold, validation_fraction=job.options.validation_fraction, seed=run.seed
         )
         self.labels = labels_by_part(job.dataset, run, self.split)
-        self.one_hot = np.eye(len(job.classes), dtype=np.float32)
+        smoothing = job.options.label_smoothing
+        n_classes = len(job.classes)
+        self.targets = (np.eye(n_classes) * (1 - smoothing) + smoothing / n_classes).astype(np.float32)
+        counts = np.bincount(self.labels["train"], minlength=n_classes)
+        self.class_weights = (counts.sum() / (n_classes * counts)).astype(np.float32)
         stored = stages[0].source.stored
         self.rows = {part: stored.rows(self.split.ids(part)) for part in PARTS}
 
     def train(self, environment: Mapping[str, Any], *, prefix_s: float) -> RunRecord:
         """Train all stages, score, and write the record."""
+        write_json(self.checkpoint.with_name(SPEC), self.run.model_dump(mode="json"))
         state, best = self._resume()
         while state.stage < len(self.stages):
             stage = self.stages[state.stage]
@@ -429,9 +430,9 @@ class _Fold:
         return self._record(state, environment, prefix_s)
 
     def _begin(self, stage: _Stage, state: _State) -> list[NDArray[Any]]:
-        if state.stage == 0 and self.job.network.regime != "scratch":
-            pooled = stage.source.stored.array[:, self.rows["train"]]
-            set_scaling(stage.model, pooled.reshape(-1, pooled.shape[-1]))
+        if stage.scaled_by is not None:
+            pooled = stage.scaled_by.array[:, self.rows["train"]]
+            set_scaling(stage.head, pooled.reshape(-1, pooled.shape[-1]))
         state.learning_rate = stage.learning_rate
         # the start counts: fine-tuning that never helps gives back the head it began with
         state.best_loss = self._validation_loss(stage)
@@ -456,9 +457,12 @@ class _Fold:
         else:
             state.stale += 1
             state.plateau += 1
-            if state.plateau == PLATEAU_PATIENCE:
+            if state.plateau == PLATEAU_PATIENCE and self.job.options.schedule == "plateau":
                 state.learning_rate *= PLATEAU_FACTOR
                 state.plateau = 0
+        if self.job.options.schedule == "cosine":
+            progress = state.epoch / self.job.options.epochs
+            state.learning_rate = stage.learning_rate * (1 + math.cos(math.pi * progress)) / 2
         state.history.append(
             {
                 "stage": stage.name,
@@ -486,6 +490,7 @@ class _Fold:
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
         losses = []
+        balanced = self.job.options.class_weights == "balanced"
         starts = range(0, len(rows), size)
         for step, start in enumerate(starts, start=1):
             warm = (state.epoch + step / len(starts)) / stage.warmup if state.epoch < stage.warmup else 1.0
@@ -493,7 +498,8 @@ class _Fold:
             # the last batch is what is left, as in `keras.Model.fit`
             chosen = order[start : start + size]
             inputs = stage.source.batch(views[chosen], rows[chosen])
-            loss = float(model.train_on_batch(inputs, self.one_hot[labels[chosen]]))
+            weights = self.class_weights[labels[chosen]] if balanced else None
+            loss = float(model.train_on_batch(inputs, self.targets[labels[chosen]], weights))
             losses.append(loss * len(chosen))
         return math.fsum(losses) / len(rows)
 
@@ -590,6 +596,7 @@ def _environment(job: _Job) -> dict[str, Any]:
     described: dict[str, Any] = software_environment("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
     described |= {
         "backend": backend,
+        "dataset": job.dataset.cohort.dataset,
         "weights": {
             "kind": job.weights.kind,
             "source": job.weights.source,

@@ -12,26 +12,27 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
-from radtransfer.errors import InputError, RunError, unknown_name
+from radtransfer.errors import InputError, RadtransferError, RunError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
 
 Regime = Literal["scratch", "frozen", "finetuned"]
-WeightsKind = Literal["imagenet", "random", "none"]
+WeightsKind = Literal["imagenet", "medical", "random", "none"]
 
 PREDICTION_COLUMNS = (
     "model",
@@ -54,13 +55,29 @@ is 1 if the image is of that class, ``score`` its probability.
 """
 
 CHECKSUMS = "SHA256SUMS"
+SPEC = "spec.json"
+FAILED = "failed"
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class NetworkSpec(_Frozen):
+class _Settings(_Frozen):
+    """Settings whose values name a run."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Fields younger than records that are to keep their names."""
+
+    def identity(self, *, without: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+        """Values as JSON; those of fields in ``LATER`` only where they are not the default."""
+        default = {
+            name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default
+        }
+        return self.model_dump(mode="json", exclude={*without, *default})
+
+
+class NetworkSpec(_Settings):
     """A backbone and how much of it is trained.
 
     Attributes
@@ -74,13 +91,34 @@ class NetworkSpec(_Frozen):
         only, ``finetuned`` trains the head and then the last blocks at a lower rate.
     trainable_blocks : int
         Blocks counted from the output that are trained, 0 for ``frozen``. Ignored by ``scratch``,
-        which trains all.
+        which trains all; as many as the backbone has fine-tunes all.
+    staged : bool
+        Whether ``finetuned`` trains the head alone first. Without, head and blocks are trained
+        together from the start, at the rate of fine-tuning.
+    source : str or None
+        Task of the earlier run whose weights the backbone starts from, instead of ImageNet's.
     """
+
+    LATER = frozenset({"staged", "source"})
 
     name: str
     backbone: str
     regime: Regime
     trainable_blocks: int = Field(default=0, ge=0)
+    staged: bool = True
+    source: str | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.regime == "scratch" and (self.source is not None or not self.staged):
+            raise ValueError(f"{self.name}: what is trained from scratch has neither source nor stages")
+        if (self.regime == "finetuned") != (self.trainable_blocks > 0) and self.regime != "scratch":
+            raise ValueError(f"{self.name}: {self.trainable_blocks} blocks are trained when {self.regime}")
+        return self
+
+    def starting_from(self, task: str) -> NetworkSpec:
+        """The same network starting from an earlier run for a task: a medical source domain."""
+        return NetworkSpec(**self.model_dump() | {"name": f"{self.name}_from_{task}", "source": task})
 
 
 NETWORKS: dict[str, NetworkSpec] = {
@@ -98,6 +136,27 @@ NETWORKS: dict[str, NetworkSpec] = {
         ),
         NetworkSpec(name="mobilenet_frozen", backbone="mobilenet", regime="frozen"),
         NetworkSpec(name="mobilenet_finetuned", backbone="mobilenet", regime="finetuned", trainable_blocks=2),
+        NetworkSpec(name="alexnet_scratch", backbone="alexnet", regime="scratch"),
+        NetworkSpec(name="vgg16_scratch", backbone="vgg16", regime="scratch"),
+        NetworkSpec(name="vgg16_finetuned_all", backbone="vgg16", regime="finetuned", trainable_blocks=5),
+        NetworkSpec(
+            name="vgg16_finetuned_at_once",
+            backbone="vgg16",
+            regime="finetuned",
+            trainable_blocks=1,
+            staged=False,
+        ),
+        NetworkSpec(name="resnet50_frozen", backbone="resnet50", regime="frozen"),
+        NetworkSpec(name="resnet50_finetuned", backbone="resnet50", regime="finetuned", trainable_blocks=1),
+        NetworkSpec(name="inceptionv3_frozen", backbone="inceptionv3", regime="frozen"),
+        NetworkSpec(
+            name="inceptionv3_finetuned", backbone="inceptionv3", regime="finetuned", trainable_blocks=2
+        ),
+        NetworkSpec(name="densenet121_frozen", backbone="densenet121", regime="frozen"),
+        NetworkSpec(
+            name="densenet121_finetuned", backbone="densenet121", regime="finetuned", trainable_blocks=1
+        ),
+        NetworkSpec(name="mobilenet_scratch", backbone="mobilenet", regime="scratch"),
     )
 }
 """Networks of the study by name."""
@@ -116,7 +175,7 @@ def network(name: str) -> NetworkSpec:
     return NETWORKS[name]
 
 
-class TrainingOptions(_Frozen):
+class TrainingOptions(_Settings):
     """Everything about training that a profile may change.
 
     Attributes
@@ -152,7 +211,16 @@ class TrainingOptions(_Frozen):
         Share of the training patients kept for early stopping and thresholds.
     seed : int
         Seed of everything else that is random: weights, order, dropout, validation patients.
+    schedule : {"plateau", "cosine", "constant"}
+        How the rate falls: by half when the validation loss has not fallen for two epochs, or along
+        half a cosine to 0 over ``epochs``, or not.
+    class_weights : {"none", "balanced"}
+        ``balanced`` weighs each class by n / (K n_k), so that all count alike.
+    label_smoothing : float
+        Share of the label that is spread evenly over all classes.
     """
+
+    LATER = frozenset({"schedule", "class_weights", "label_smoothing"})
 
     input_size: int = Field(default=224, ge=16)
     views: int = Field(default=4, ge=0, le=64)
@@ -171,6 +239,9 @@ class TrainingOptions(_Frozen):
     batch_size: int = Field(default=32, ge=1)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
 FINETUNE_FIELDS = frozenset({"finetune_learning_rate", "finetune_warmup"})
@@ -221,9 +292,9 @@ class RunSpec(_Frozen):
         Content of the curated dataset and of its folds.
     fold : int
         Fold that is the test part.
-    weights : {"imagenet", "random", "none"}
-        What the network started from. ``random`` means pretrained weights were wanted and could
-        not be had; ``none`` that none were wanted.
+    weights : {"imagenet", "medical", "random", "none"}
+        What the network started from. ``medical`` is an earlier run of the study. ``random`` means
+        pretrained weights were wanted and could not be had; ``none`` that none were wanted.
     weights_digest : str
         Tensor digest of pretrained weights, empty without.
     options : dict
@@ -405,12 +476,85 @@ class RunStore:
         return self.folder(spec).is_dir()
 
     @contextmanager
-    def claim(self, spec: RunSpec) -> Iterator[None]:
-        """Hold the run against other processes; waits for one that has it."""
+    def claim(self, spec: RunSpec, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the run against other processes, until the block ends or this process dies.
+
+        Parameters
+        ----------
+        spec : RunSpec
+        wait : bool
+            For a process that has it; otherwise the block is told that there is one.
+
+        Yields
+        ------
+        bool
+            Whether the run is held.
+        """
         locks = self.root / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{spec.hash}.lock"):
-            yield
+        lock = FileLock(locks / f"{spec.hash}.lock")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _failure(self, run: str) -> Path:
+        return self.root / FAILED / f"{run}.json"
+
+    def fail(self, spec: RunSpec, error: RadtransferError, trace: str = "") -> None:
+        """Keep a record of a run that failed, until it is finished after all.
+
+        Parameters
+        ----------
+        spec : RunSpec
+        error : RadtransferError
+        trace : str
+            Where in the code it happened, for whoever looks into it.
+        """
+        write_json(
+            self._failure(spec.hash),
+            {
+                "spec": spec.model_dump(mode="json"),
+                "kind": type(error).__name__,
+                "message": error.message,
+                "hint": error.hint,
+                "trace": trace,
+                "environment": software_environment(),
+            },
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """All runs of the store and how they stand.
+
+        Returns
+        -------
+        DataFrame
+            Columns run, model, task, fold, state (``"finished"``, ``"failed"`` or
+            ``"interrupted"``: to be gone on with) and message (why it failed), sorted by them.
+        """
+        found: dict[str, tuple[dict[str, Any], str, str]] = {}
+        for told in self.root.glob(f"*.state/{SPEC}"):
+            stored = json.loads(told.read_text(encoding="utf-8"))
+            found[told.parent.stem] = stored, "interrupted", ""
+        for told in self.root.glob(f"{FAILED}/*.json"):
+            stored = json.loads(told.read_text(encoding="utf-8"))
+            hint = f" ({stored['hint']})" if stored["hint"] else ""
+            found[told.stem] = stored["spec"], "failed", stored["message"] + hint
+        for told in self.root.glob("[!.]*/record.json"):  # not the half-written ones of killed processes
+            stored = json.loads(told.read_text(encoding="utf-8"))
+            found[told.parent.name] = stored["spec"], "finished", ""
+        columns = ["run", "model", "task", "fold", "state", "message"]
+        rows = [
+            (run, spec["model"], spec["task"], spec["fold"], state, message)
+            for run, (spec, state, message) in found.items()
+        ]
+        table = pd.DataFrame(rows, columns=columns)
+        return table.sort_values(["task", "model", "fold", "run"], ignore_index=True)
 
     def load(self, spec: RunSpec) -> RunRecord:
         """Record of a finished run, every file checked.
@@ -511,6 +655,7 @@ class RunStore:
             lines = [f"{sha256_file(folder / name)}  {name}\n" for name in names]
             write_text(folder / CHECKSUMS, "".join(lines))
         shutil.rmtree(self.state_folder(spec), ignore_errors=True)
+        self._failure(spec.hash).unlink(missing_ok=True)
         return self.load(spec)
 
 

@@ -1,0 +1,177 @@
+"""Networks of runs: built for training, put together again from a record, taken as a source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from radtransfer import paths
+from radtransfer.errors import InputError, RunError
+from radtransfer.models.freezing import assert_trainable, suffix
+from radtransfer.models.heads import build_head
+from radtransfer.models.registry import Backbone, backbone
+from radtransfer.models.weights import (
+    TENSORS,
+    WeightsInfo,
+    load_backbone,
+    obtain_weights,
+    store_tensors,
+    tensor_digest,
+)
+from radtransfer.training.runs import NetworkSpec, RunRecord, RunStore, TrainingOptions
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build_models(
+    spec: NetworkSpec, parts: Backbone, options: TrainingOptions, base: keras.Model, *, n_classes: int
+) -> tuple[keras.Model, keras.Model]:
+    """Head alone, and head on the part of the backbone that is trained.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    parts : Backbone
+    options : TrainingOptions
+    base : keras.Model
+        The backbone, whose layers the second model shares.
+    n_classes : int
+
+    Returns
+    -------
+    head, whole : keras.Model
+        They share the head; of a frozen network they are the same.
+
+    Raises
+    ------
+    RunError
+        If they would train more or fewer variables than meant.
+    """
+    from keras import Input, Model, layers
+
+    head = build_head(
+        base.output.shape[-1], units=options.head_units, dropout=options.dropout, n_classes=n_classes
+    )
+    n_head = 2 * (len(options.head_units) + 1)
+    assert_trainable(head, n_head)
+    if spec.regime == "frozen":
+        return head, head
+    scratch = spec.regime == "scratch"
+    cut = None if scratch else parts.cut(spec.trainable_blocks)
+    part = suffix(base, cut, train_normalisation=scratch)
+    inputs = Input(part.input_shape[1:])
+    outputs = head(layers.GlobalAveragePooling2D()(part(inputs)))
+    whole = Model(inputs, outputs, name=spec.name)
+    n_part = sum(_n_trained(layer, train_normalisation=scratch) for layer in part.layers)
+    assert_trainable(whole, n_part + n_head)
+    return head, whole
+
+
+def _n_trained(layer: keras.layers.Layer, *, train_normalisation: bool) -> int:
+    """Variables a layer should train, from its kind and not from its switches."""
+    from keras.layers import BatchNormalization
+
+    if isinstance(layer, BatchNormalization):
+        return layer.scale + layer.center if train_normalisation else 0
+    return len(layer.weights)
+
+
+def trained_network(record: RunRecord) -> tuple[Backbone, keras.Model]:
+    """Network of a finished run, from image to probabilities, in one model.
+
+    Parameters
+    ----------
+    record : RunRecord
+        Of a network.
+
+    Returns
+    -------
+    backbone : Backbone
+        Its ``preprocess`` makes the input.
+    model : keras.Model
+        (n, input_size, input_size, channels) float32 to (n, classes) probabilities.
+
+    Raises
+    ------
+    RunError
+        If it started from pretrained weights that cannot be had any more.
+    """
+    from keras import Model, layers
+
+    parts, base, head = _rebuilt(record)
+    outputs = head(layers.GlobalAveragePooling2D()(base.output))
+    return parts, Model(base.input, outputs, name=record.spec.model)
+
+
+def _rebuilt(record: RunRecord) -> tuple[Backbone, keras.Model, keras.Model]:
+    """Backbone and head as they were at the end of a run."""
+    given = record.spec.options
+    spec = NetworkSpec(
+        name=record.spec.model, **{name: given[name] for name in NetworkSpec.model_fields if name in given}
+    )
+    options = TrainingOptions(
+        **{name: given[name] for name in TrainingOptions.model_fields if name in given},
+        seed=record.spec.seed,
+    )
+    parts = backbone(spec.backbone)
+    if spec.regime == "scratch":
+        weights = WeightsInfo("none")
+    elif spec.source is not None:
+        weights = medical_weights(parts, RunStore.open(record.folder.parent / given["source_run"]))
+    else:
+        weights = obtain_weights(parts)
+    if weights.digest != record.spec.weights_digest:
+        raise RunError(
+            f"run {record.spec.hash} started from other weights of {parts.name} than can be had now"
+        )
+    base = load_backbone(parts, options.input_size, weights, seed=options.seed)
+    head, whole = build_models(spec, parts, options, base, n_classes=len(given.get("classes", (0, 1))))
+    arrays = record.arrays()
+    # the layers of `whole` are those of `base` and `head`: setting it has set them
+    (head if spec.regime == "frozen" else whole).set_weights([arrays[name] for name in sorted(arrays)])
+    return parts, base, head
+
+
+def medical_weights(parts: Backbone, source: RunRecord) -> WeightsInfo:
+    """Weights of a backbone at the end of an earlier run, to start another one from.
+
+    Parameters
+    ----------
+    parts : Backbone
+    source : RunRecord
+        Of a network with that backbone, some of which was trained.
+
+    Returns
+    -------
+    WeightsInfo
+        Of kind ``medical``; a copy is kept in the work folder.
+
+    Raises
+    ------
+    InputError
+        If the run is of another backbone, or did not train its own.
+    """
+    run = source.spec
+    if run.kind != "network" or run.options["backbone"] != parts.name:
+        raise InputError(f"run {run.hash} ({run.model}) has no weights of {parts.name}")
+    if run.options["regime"] == "frozen":
+        raise InputError(
+            f"run {run.hash} ({run.model}) did not train its backbone",
+            hint="start from a run that was fine-tuned or trained from scratch",
+        )
+    _, base, _ = _rebuilt(source)
+    tensors = base.get_weights()
+    path = paths.weights_dir() / "runs" / run.hash / TENSORS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(".lock")):
+        store_tensors(path, tensors)
+    started = {"imagenet": "ImageNet", "medical": f"run {run.options.get('source_run')}"}
+    start = started.get(run.weights, "random numbers")
+    return WeightsInfo(
+        "medical",
+        f"run {run.hash}: {run.model} trained for {run.task} from {start}",
+        tensor_digest(tensors),
+        path,
+    )

@@ -386,8 +386,8 @@ def _store(
             (cohort.n_images, size, size),
             (read_part(path, "pixels") for path in files),
         )
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        duplicates = find_duplicates(images)
+        images = _OnDisk(folder / "images.npy")
+        duplicates = find_duplicates([images])  # type: ignore[list-item]
         ids = cohort.frame["image_id"]
         cohort = cohort.assign(
             group_id=join_groups(ids.tolist(), cohort.frame["group_id"].tolist(), duplicates.pairs)

@@ -399,7 +399,7 @@ def _store(
             pixels = _write_array(
                 folder / "used.npy",
                 (cohort.n_images, size, size),
-                (images[row] for row in np.flatnonzero(used)),
+                (images[int(row)] for row in np.flatnonzero(used)),
             )
             (folder / "used.npy").replace(folder / "images.npy")
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)

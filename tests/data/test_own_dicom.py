@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +242,37 @@ def test_real_slices(shared_data: Path) -> None:
     }
     assert frame["group_id"].nunique() == 1
     assert dicom.read_image(root, cohort.frame.iloc[0].to_dict()).shape == (512, 512)
+
+
+@pytest.mark.parametrize("identified", [False, True])
+def test_no_figure_shows_a_file_that_may_identify_a_patient(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, identified: bool
+) -> None:
+    from radtransfer import paths
+    from radtransfer.data.own import prepare, record
+    from radtransfer.data.store import curate
+    from radtransfer.report.curation import examples
+    from radtransfer.report.step import Step
+
+    (tmp_path / "study").mkdir()
+    shutil.copy(paths.manifest_path(), tmp_path / "study")
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        write_dicom(
+            tmp_path / "mine" / ("bleeding" if number % 2 else "normal") / f"{number}.dcm",
+            rng.integers(0, 255, (24, 24), dtype=np.uint8),
+            SeriesInstanceUID=f"1.{number}",
+            PatientID=f"p{number:02d}",
+            PatientName="Doe^Jane" if identified else "p",
+            PatientIdentityRemoved="NO" if identified else "YES",
+        )
+    with monkeypatch.context() as patch:
+        patch.setenv("RADTRANSFER_ROOT", str(tmp_path / "study"))
+        record(prepare(tmp_path / "mine", "mine", {"format": "dicom", "modality": "ct", "options": CLASSES}))
+        dataset = curate("mine", task="bleeding", image_size=24, n_folds=2, age_min=0, age_max=120, seed=1)
+        step = Step("01_data_curation", study_dir=tmp_path / "out")
+        if identified:
+            with pytest.raises(DataError, match="6 of 6 DICOM files may identify patients"):
+                examples(step, dataset, seed=0)
+        else:
+            assert examples(step, dataset, seed=0).caption

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from radtransfer.data.leakage import examine_curated
 from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.store import CuratedDataset, curate
 from radtransfer.report import curation, leakage
@@ -62,7 +63,7 @@ def test_nothing_to_look_at_is_said(step: Step, dataset: CuratedDataset) -> None
 
 
 def test_a_planted_shortcut_is_told_and_the_parts_do_not_leak(step: Step, dataset: CuratedDataset) -> None:
-    report = leakage.examined(dataset, seed=0)
+    report = examine_curated(dataset, seed=0)
     table = shown(leakage.findings_table(step, "pneumonia", report))
     flagged = table.loc[table["Flagged"] == "yes", "Finding"]
     assert flagged.str.startswith("site alone tells pneumonia").any()

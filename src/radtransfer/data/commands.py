@@ -193,23 +193,13 @@ def leakage(
     seed: Annotated[int, typer.Option(help="Seed of the deal of patients.")] = 1,
 ) -> None:
     """Look for leaks and shortcuts: what would make a classifier look better than it is."""
-    from radtransfer.data.duplicates import find_duplicates
-    from radtransfer.data.leakage import examine
+    from radtransfer.data.leakage import examine_curated
     from radtransfer.data.store import curate
 
     task = task or load_manifest().dataset(dataset).tasks[0]
     with _progress(f"curating {dataset}") as progress:
         curated = curate(dataset, task=task, image_size=image_size, seed=seed, progress=progress)
-    with _progress("looking for duplicates") as progress:
-        duplicates = find_duplicates(curated.images, progress=progress)
-    report = examine(
-        curated.cohort,
-        task=task,
-        images=curated.images,
-        splits={"hold-out": curated.holdout, "folds": curated.folds},
-        duplicates=duplicates,
-        seed=seed,
-    )
+    report = examine_curated(curated, seed=seed)
     rows = [
         (
             "FLAGGED" if finding.flagged else "",

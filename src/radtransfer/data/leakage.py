@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from radtransfer.data.duplicates import Duplicates
+    from radtransfer.data.store import CuratedDataset
 
 LEVEL: Final = 0.05
 """Probability of any false shortcut in a report."""
@@ -184,6 +185,7 @@ def examine(
     images: NDArray[np.uint8] | None = None,
     splits: Mapping[str, Parts] | None = None,
     duplicates: Duplicates | None = None,
+    patients_known: bool = True,
     seed: int = 0,
 ) -> LeakageReport:
     """Look for leaks and shortcuts.
@@ -201,6 +203,8 @@ def examine(
         ``official_split`` and ``official_fold`` are always checked.
     duplicates : Duplicates, optional
         Of the cohort's rows, see :func:`radtransfer.data.duplicates.find_duplicates`.
+    patients_known : bool
+        Whether ``patient_id`` is the source's own; a number that was made up here is no shortcut.
     seed : int
         Of the deal of patients to the folds in which shortcuts are learned and judged.
 
@@ -234,6 +238,8 @@ def examine(
     ]
     findings += _warnings(part, task, groups)
     properties = _properties(part.frame, None if images is None else border(images)[rows])
+    if not patients_known:
+        properties.pop("patient_number", None)
     tested, not_tested = _shortcuts(part, task, properties, seed)
     return LeakageReport(
         dataset=cohort.dataset,
@@ -242,6 +248,30 @@ def examine(
         n_patients=part.n_patients,
         findings=(*findings, *tested),
         not_tested=not_tested,
+    )
+
+
+def examine_curated(dataset: CuratedDataset, *, seed: int = 0) -> LeakageReport:
+    """Examine a curated dataset: its pixels, duplicates, official split and the parts dealt here.
+
+    Parameters
+    ----------
+    dataset : CuratedDataset
+    seed : int
+        As for :func:`examine`.
+
+    Returns
+    -------
+    LeakageReport
+    """
+    return examine(
+        dataset.cohort,
+        task=dataset.task,
+        images=dataset.images,
+        splits={"hold-out": dataset.holdout, "folds": dataset.folds},
+        duplicates=dataset.duplicates,
+        patients_known=dataset.patients_known,
+        seed=seed,
     )
 
 

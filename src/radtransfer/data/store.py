@@ -175,6 +175,11 @@ class CuratedDataset:
         return str(self.info["task"])
 
     @property
+    def patients_known(self) -> bool:
+        """Whether ``patient_id`` tells patients apart; if not, groups of similar images stand for them."""
+        return bool(load_manifest().dataset(self.info["dataset"]).patient_id_field)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of pixels, label and :data:`IDENTITY`: all that a run's result may depend on."""
         return str(self.info["digest"])

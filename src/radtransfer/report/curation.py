@@ -9,9 +9,15 @@ import pandas as pd
 
 from radtransfer.data.cohort import table1
 from radtransfer.data.decoding import thumbnail
+from radtransfer.data.deidentify import assert_publishable, audit
+from radtransfer.data.dicom import is_dicom
+from radtransfer.data.fetch import fetch
+from radtransfer.data.manifest import load_manifest
 from radtransfer.report import figures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from radtransfer.data.store import CuratedDataset
     from radtransfer.report.step import Figure, Step
     from radtransfer.report.tables import Table
@@ -54,6 +60,27 @@ def cohort_table(step: Step, dataset: CuratedDataset) -> Table:
         caption="Included images and patients by class; patients with images of several classes count in "
         "each of them.",
     )
+
+
+def assert_shown_is_deidentified(dataset: CuratedDataset, paths_shown: Iterable[str]) -> None:
+    """Refuse to show images whose DICOM files may identify patients.
+
+    Parameters
+    ----------
+    dataset : CuratedDataset
+    paths_shown : iterable of str
+        Files of the images, relative to the dataset's raw folder; those that are not DICOM are not audited.
+
+    Raises
+    ------
+    DataError
+        If a file fails its audit; names the first and its attribute.
+    """
+    if load_manifest().dataset(dataset.cohort.dataset).generated:
+        return
+    root = fetch(dataset.cohort.dataset)
+    files = [root / path for path in dict.fromkeys(paths_shown)]
+    assert_publishable(audit([file for file in files if is_dicom(file)], root))
 
 
 def parts_table(step: Step, dataset: CuratedDataset) -> Table:
@@ -101,6 +128,7 @@ def examples(step: Step, dataset: CuratedDataset, *, seed: int) -> Figure:
         )
     ]
     titles = [words[int(labels[row])] for row in rows]
+    assert_shown_is_deidentified(dataset, dataset.cohort.frame["path"].iloc[rows])
     return step.figure(
         f"examples_{dataset.task}",
         figures.image_grid([dataset.images[row] for row in rows], titles),
@@ -126,6 +154,8 @@ def to_look_at(step: Step, dataset: CuratedDataset) -> Figure | Table:
             pd.DataFrame({"Images": ["excluded", "kept with a warning"], "Number": [0, 0]}),
             caption="Images that a rule of quality excludes or warns of.",
         )
+    first = pd.concat([excluded["path"], kept["path"].iloc[warned]])[:THUMBNAILS]
+    assert_shown_is_deidentified(dataset, first)
     thumbnails = [
         *dataset.excluded_thumbnails[:THUMBNAILS],
         *(thumbnail(dataset.images[row]) for row in warned[: max(0, THUMBNAILS - len(excluded))]),

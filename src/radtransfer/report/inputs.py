@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from radtransfer import paths
-from radtransfer.data.manifest import load_manifest
 from radtransfer.data.store import CuratedDataset
 from radtransfer.training.runs import RunRecord, RunStore, predictions_of
 
@@ -38,8 +37,7 @@ def unit_of(dataset: CuratedDataset) -> str:
         ``"patients"``, or ``"groups of similar images"`` where nobody knows which images are of one
         patient: the groups are then the best guess at it.
     """
-    known = load_manifest().dataset(dataset.info["dataset"]).patient_id_field
-    return "patients" if known else "groups of similar images"
+    return "patients" if dataset.patients_known else "groups of similar images"
 
 
 def runs_of(step: Step, *notebooks: str) -> list[RunRecord]:

@@ -166,13 +166,12 @@ def findings(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> tuple[str, 
 
 
 def dicom_files(root: Path) -> list[Path]:
-    """Files below a folder that are DICOM files or are called so; hidden ones and links are left out."""
+    """Files below a folder that are DICOM files or are called so; hidden ones are left out."""
     return [
         path
         for path in sorted(root.rglob("*"))
         if not any(part.startswith(".") for part in path.relative_to(root).parts)
         and path.is_file()
-        and not path.is_symlink()
         and (path.suffix.lower() == SUFFIX or dicom.is_dicom(path))
     ]
 

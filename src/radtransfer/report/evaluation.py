@@ -62,7 +62,8 @@ def _decided(evaluation: Evaluation) -> str:
 
 def _networks(evaluation: Evaluation) -> list[str]:
     """Networks that curves and errors are shown of."""
-    return [primary_network(evaluation.models), SCRATCH_NETWORK]
+    shown = (primary_network(evaluation.models), SCRATCH_NETWORK)
+    return [model for model in shown if model in evaluation.models]
 
 
 def auc_forest(step: Step, evaluation: Evaluation) -> Figure:

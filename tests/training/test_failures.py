@@ -76,8 +76,9 @@ def test_others_go_on_and_the_summary_lists_all(tmp_path: Path) -> None:
     with pytest.raises(
         RunError,
         match=r"3 runs failed, .*: vgg16_frozen, fold 1: out of memory .*; vgg16_frozen, fold 3: the",
-    ):
+    ) as raised:
         failures.raise_if_any()
+    assert isinstance(raised.value.__cause__.__cause__, MemoryError)
 
     summary = store.summary()
     assert summary["state"].tolist() == ["failed", "finished", "failed", "failed"]

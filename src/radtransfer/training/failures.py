@@ -69,6 +69,8 @@ class Failures:
             raise
         except Exception as error:
             told = explain(error)
+            if told is not error:
+                told.__cause__ = error
             for run in runs:
                 self._found.append((run, told))
                 self.tell(f"{_title(run)}: FAILED: {told}")

@@ -459,3 +459,8 @@ def test_duplicates_are_kept_and_stand_in_one_part(work: Path) -> None:
     assert len(stored.pairs) == 3
     groups = dataset.cohort.frame["group_id"].to_numpy()
     assert (groups[stored.pairs[:, 0]] == groups[stored.pairs[:, 1]]).all()
+
+
+@pytest.mark.parametrize(("dataset", "known"), [("nih_pneumonia_1000", True), ("brain_tumor_mri", False)])
+def test_the_manifest_tells_whether_patients_are_known(tmp_path: Path, dataset: str, known: bool) -> None:
+    assert CuratedDataset(tmp_path, {"dataset": dataset}).patients_known is known

@@ -187,8 +187,8 @@ def test_groups_stand_for_unknown_patients(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("radtransfer.report.inputs.predictions_of", lambda _: table)
     cohort = SimpleNamespace(frame=pd.DataFrame({"image_id": ["b", "a"], "group_id": ["g", "h"]}))
     datasets = {
-        task: SimpleNamespace(info={"dataset": dataset}, cohort=cohort)
-        for task, dataset in (("pneumonia", "nih_pneumonia_1000"), ("tumour", "brain_tumor_mri"))
+        task: SimpleNamespace(patients_known=known, cohort=cohort)
+        for task, known in (("pneumonia", True), ("tumour", False))
     }
     step = Step("04_evaluation", study_dir=tmp_path)
     found = predictions_so_far(step, datasets)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -465,6 +466,28 @@ def test_what_fails_is_recorded_and_the_others_go_on(
     assert store.summary()["state"].tolist() == ["failed", "failed", "finished"]
     assert len(train()) == 3
     assert store.summary()["state"].tolist() == ["finished"] * 3
+
+
+def test_runs_in_another_driver_s_hand_come_last(dataset: CuratedDataset, tmp_path: Path) -> None:
+    store, lines = RunStore(tmp_path), []
+    claims = ExitStack()
+    claims.enter_context(store.claim(job_of(dataset, "mobilenet_frozen", epochs=1).run(0)))
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        if line.startswith("mobilenet_frozen, fold 3, head: epoch 1"):
+            claims.close()  # the other driver is done, or dead
+
+    train_networks(
+        dataset,
+        task=TASK,
+        networks=["mobilenet_frozen"],
+        options=OPTIONS.model_copy(update={"epochs": 1}),
+        store=store,
+        progress=progress,
+    )
+    trained = [line.split(",")[1] for line in lines if "epoch 1" in line]
+    assert trained == [" fold 2", " fold 3", " fold 1"]
 
 
 def test_a_class_that_a_fold_lacks_fails_that_fold_alone(

@@ -249,6 +249,16 @@ def test_networks_are_named_after_themselves() -> None:
         network("vgg16_frosen")
 
 
+def test_a_claim_that_is_not_waited_for_says_who_has_the_run(store: RunStore) -> None:
+    run = spec()
+    with store.claim(run) as first, store.claim(run, wait=False) as second:
+        assert (first, second) == (True, False)
+        with store.claim(spec(fold=1), wait=False) as other:
+            assert other
+    with store.claim(run, wait=False) as third:
+        assert third
+
+
 def test_claim_keeps_a_second_process_waiting(store: RunStore) -> None:
     code = (
         "import sys, json; from pathlib import Path;"

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import parsers
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from parsers import all_cases, dicom_file, encoded, grey, npz, table
@@ -226,6 +228,21 @@ def test_a_file_whose_values_cannot_be_read_fails_its_audit(tmp_path: Path) -> N
     (tmp_path / "a.dcm").write_bytes(content[:at] + b"S@" + content[at + 2 :])
     report = deidentify.audit_folder(tmp_path)
     assert [finding.path for finding in report.of("fail")] == ["a.dcm"]
+
+
+def test_text_in_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (case,) = all_cases()["phantom"]
+    case.write(tmp_path)
+    stored = pq.read_table(tmp_path / "cohort.parquet")
+    offsets = np.arange(len(stored) + 1, dtype=np.int32)
+    text = pa.StringArray.from_buffers(
+        len(stored), pa.py_buffer(offsets), pa.py_buffer(b"\x80" * len(stored))
+    )
+    at = stored.schema.get_field_index("site")
+    pq.write_table(stored.set_column(at, "site", text), tmp_path / "cohort.parquet")
+    with pytest.raises(DataError, match="is damaged") as error:
+        case.parse(tmp_path)
+    refused(error, "cohort.parquet")
 
 
 def test_messages_cannot_command_a_terminal() -> None:

@@ -46,8 +46,9 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     """Read the table of phantoms; beside the common columns it has the planted truths."""
     try:
         frame = pd.read_parquet(root / TABLE)
+        frame.to_dict("list")  # text is decoded when it is asked for, not when it is read
         dataset = str(frame["dataset"].iloc[0])
-    except (OSError, ValueError, LookupError, TypeError, MemoryError) as error:  # pyarrow's are among them
+    except Exception as error:  # pyarrow raises its own errors and nearly every other type
         raise DataError(f"{root / TABLE} is damaged: {error}", hint=f"delete {root} and run again") from error
     tasks = tuple(name.removeprefix(LABEL) for name in map(str, frame.columns) if name.startswith(LABEL))
     return Cohort(frame, dataset, tasks)

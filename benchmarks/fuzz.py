@@ -1,6 +1,7 @@
 """Ten thousand mutated files through every parser of files from outside.
 
-``python benchmarks/fuzz.py [number of files] [first seed]``: all parsers in turn, in a process of their own.
+``python benchmarks/fuzz.py [--files N] [--first SEED] [--quick] [--output FILE.json]``: all parsers in turn, in
+a process of their own; ``--quick`` takes a tenth of the files.
 Prints a line for every file that crashes or hangs a parser, lets anything but the project's own errors
 escape, is refused without its name, or gets the parser to write outside of its folder, to start a program,
 to open a connection or to unpickle; then one JSON object with the counts by parser. Fails if there was any
@@ -9,6 +10,7 @@ such file. A file is made again by its parser's name and seed; see ``tests/fuzz`
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import sys
@@ -20,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "fuzz"))
 
 from harness import Outcome, Worker, summary
 from parsers import PARSERS
+
+from radtransfer.atomic import write_json
 
 N_FILES = 10_000
 REPORT_EVERY_S = 60
@@ -40,12 +44,16 @@ def feed(n_files: int, first: int, outcomes: list[Outcome]) -> None:
 
 
 def main() -> int:
-    n_files = int(sys.argv[1]) if len(sys.argv) > 1 else N_FILES
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=N_FILES)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the files")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
     outcomes: list[Outcome] = []
     start = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt):  # what was done until then is told
-        feed(n_files, first, outcomes)
+        feed(options.files // 10 if options.quick else options.files, options.first, outcomes)
     wrong = sum(not outcome.ok for outcome in outcomes)
     report = {
         "files": len(outcomes),
@@ -53,6 +61,8 @@ def main() -> int:
         "seconds": round(time.monotonic() - start),
         **summary(outcomes),
     }
+    if options.output:
+        write_json(options.output, report)
     print(json.dumps(report, indent=1))
     return 1 if wrong else 0
 

@@ -5,7 +5,7 @@
 Images are generated: phantoms enlarged to 1024 x 1024 px with noise of one grey value make PNG files of 400
 kB, as the NIH's are. There are few distinct files, linked under the names of the NIH's real table, so that
 neither disk nor time is spent on drawing; each image's sixteen tiles are put in an order of its own after
-decoding (at our cost), so that no two are duplicates. All are read from the page cache.
+decoding, by curation and loop alike, so that no two are duplicates. All are read from the page cache.
 
 - *Curation*: images/s of :func:`radtransfer.data.store.curate` as a whole, in a process of its own, and of
   the loop of Pillow's decoding and reducing alone on all cores (threads or processes, whichever is
@@ -124,7 +124,8 @@ def shuffled(image: np.ndarray, name: str) -> np.ndarray:
 def decode_and_reduce(path: Path) -> np.ndarray:
     """What nobody can do without: the floor."""
     with Image.open(path) as image:
-        return np.asarray(image.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+        drawn = Image.fromarray(shuffled(np.asarray(image.convert("L")), path.stem))
+    return np.asarray(drawn.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
 def files_of(root: Path) -> list[Path]:

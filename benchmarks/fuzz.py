@@ -1,7 +1,7 @@
 """Ten thousand mutated files through every parser of files from outside.
 
-``python benchmarks/fuzz.py [--files N] [--first SEED] [--quick] [--output FILE.json]``: all parsers in turn, in
-a process of their own; ``--quick`` takes a tenth of the files.
+``python benchmarks/fuzz.py [--files N] [--first SEED] [--quick] [--output FILE.json]``: all parsers in turn,
+in a process of their own; ``--quick`` takes a tenth of the files.
 Prints a line for every file that crashes or hangs a parser, lets anything but the project's own errors
 escape, is refused without its name, or gets the parser to write outside of its folder, to start a program,
 to open a connection or to unpickle; then one JSON object with the counts by parser. Fails if there was any

@@ -120,7 +120,7 @@ class Performance:
     model : str
         Name of the model, as in the prediction table.
     weights : str
-        ``"imagenet"``, ``"random"`` or ``"none"``.
+        ``"imagenet"``, ``"medical"``, ``"random"`` or ``"none"``.
     table : DataFrame
         Test predictions in the evaluation's common order: image_id, patient_id, fold, label, decision
         (numbers of classes) and score, or score_0 to score_<K - 1> of K > 2 classes.

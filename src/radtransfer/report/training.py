@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_KIND = {
     "imagenet": "weights learned on ImageNet",
+    "medical": "weights learned on other images of the study",
     "random": "random numbers",
     "none": "random numbers",
 }

@@ -124,6 +124,7 @@ def test_number_in_a_title_and_in_plain_text(book: Book) -> None:
             ":::{numbers-table} cv.{model}.{metric}\n:caption: c\n\nmodle: {a: A}\n:::",
             "no placeholder 'modle'",
         ),
+        (":::{numbers-table} {a}.{model}.{metric}\n:each: b\n:caption: c\n:::", "no placeholder 'b'"),
         ("$\\foo$", 'Unknown LaTeX command "\\foo"'),
     ],
 )
@@ -170,6 +171,20 @@ def test_sparse_numbers_table_of_everything_recorded(book: Book) -> None:
         ["VGG16, frozen", "0.890 (0.868 to 0.911)", "0.890 (0.868 to 0.911)"],
         ["Age, sex and view only", "0.890 (0.868 to 0.911)", "–"],
     ]
+
+
+def test_a_numbers_table_for_each_part(book: Book) -> None:
+    page, warnings = book.build(
+        ":::{numbers-table} cv.{model}.{metric}\n:each: model\n:caption: c\n:::", used=ALL
+    )
+    assert "a pattern with two {placeholders}" in warnings[0]
+    page, warnings = book.build(
+        ":::{numbers-table} {kind}.{model}.{metric}\n:each: kind\n:caption: c\n:sparse:\n:::",
+        used="cohort.n_images",
+    )
+    assert warnings == []
+    assert page.findtext(".//caption") == "cv. c"
+    assert [row[0] for row in rows(page)] == ["Model", "VGG16, frozen", "Age, sex and view only"]
 
 
 def test_recorded_table_and_figure(book: Book) -> None:

@@ -210,7 +210,8 @@ class NumbersTable(_StudyDirective):
 
     The body may name, for either placeholder, the parts to show and their labels; left out,
     all recorded parts are shown. With ``:sparse:`` a number that was not recorded leaves a
-    dash, otherwise it is a warning.
+    dash, otherwise it is a warning. With ``:each: task`` the pattern has a third placeholder, and every
+    recorded part of it has a table of its own, its name before the caption.
     """
 
     required_arguments = 1
@@ -220,11 +221,26 @@ class NumbersTable(_StudyDirective):
         "corner": directives.unchanged,
         "form": directives.unchanged,
         "sparse": directives.flag,
+        "each": directives.unchanged_required,
     }
 
     def run(self) -> list[nodes.Node]:
         """Collect the cells by key."""
-        pattern = self.arguments[0]
+        if "each" not in self.options:
+            return self._table(self.arguments[0], "")
+        whole, name = self.arguments[0], self.options["each"]
+        if f"{{{name}}}" not in whole:
+            return self.warn(f"numbers-table: {whole} has no placeholder {name!r}")
+        try:
+            several = self._labels(whole, name, None)
+        except ValueError as error:
+            return self.warn(f"numbers-table: {error}")
+        tables = (
+            self._table(whole.replace(f"{{{name}}}", part), f"{label}. ") for part, label in several.items()
+        )
+        return [node for table in tables for node in table]
+
+    def _table(self, pattern: str, before_caption: str) -> list[nodes.Node]:
         placeholders = [name for _, name, _, _ in Formatter().parse(pattern) if name]
         if len(placeholders) != 2 or len(set(placeholders)) != 2 or not self.options.get("caption"):
             return self.warn("numbers-table needs a :caption: and a pattern with two {placeholders}")
@@ -241,7 +257,7 @@ class NumbersTable(_StudyDirective):
             for row in rows
         }
         table = Table(
-            caption=self.options["caption"],
+            caption=before_caption + self.options["caption"],
             columns=(self.options.get("corner", row_name.capitalize()), *columns.values()),
             rows=tuple((rows[row], *texts) for row, texts in cells.items() if set(texts) != {ABSENT}),
             numeric=(False, *(True for _ in columns)),

@@ -110,7 +110,7 @@ FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 
 @app.command("data", context_settings=FORWARD)
 def _data(context: typer.Context) -> None:
-    """List, fetch, verify and describe datasets."""
+    """List, fetch, verify, describe, examine and add datasets."""
     _forward("data", context.args)
 
 

@@ -167,7 +167,7 @@ class UrlSource(_Source):
 
 
 class ArchiveSource(_Source):
-    """Files in a zip archive, for instance a repository at a commit; ``root`` is a folder in it.
+    """Files in a zip or tar archive, for instance a repository at a commit; ``root`` is a folder in it.
 
     The archive itself needs no checksum: hosts pack it anew, the files in it are what is checked.
     """

@@ -312,7 +312,7 @@ def _patches(rows: pd.DataFrame, root: Path, scans: Mapping[str, tuple[int, Path
         inside = grid.contains(voxels)
         if not inside.all():
             outside = part[POSITION].iloc[int(inside.argmin())].tolist()
-            raise DataError(f"scan {series} does not reach the position {outside}")
+            raise DataError(f"{scans[str(series)][1]} does not reach the position {outside}")
         frames[part.index] = np.rint(voxels[:, 2]).astype(int)
         fractions[part.index] = _from_foot(grid, frames[part.index])
     names = rows["seriesuid"]

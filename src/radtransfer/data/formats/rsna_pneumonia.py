@@ -85,7 +85,7 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     frame = pd.DataFrame({"image_id": list(files), "path": list(files.values())})
     image = frame["image_id"]
     patients = _patients_of_nih(root)
-    frame["patient_id"] = image.map(patients).fillna(image)
+    frame["patient_id"] = [patients.get(name, name) for name in image]
     frame["group_id"] = image
     frame["dataset"], frame["modality"], frame["site"] = "rsna_pneumonia", "xray", "NIH Clinical Center"
     frame = frame.join(_headers(root, files), on="image_id")

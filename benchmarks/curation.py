@@ -1,6 +1,6 @@
 """Curation at the scale of ChestX-ray14, beside the loop that bounds it.
 
-``python benchmarks/curation.py [--quick] [--output FILE.json]``
+``python benchmarks/curation.py [--quick] [--sizes FEW MANY] [--output FILE.json]``
 
 Images are generated: phantoms enlarged to 1024 x 1024 px with noise of one grey value make PNG files of 400
 kB, as the NIH's are. There are few distinct files, linked under the names of the NIH's real table, so that
@@ -301,6 +301,7 @@ def run(scratch: Path, sizes: Iterable[int], rounds: int, n_distinct: int) -> di
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sizes", type=int, nargs=2, default=(5000, 50_000), metavar=("FEW", "MANY"))
     parser.add_argument("--output", type=Path)
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -310,7 +311,7 @@ def main() -> int:
     output = options.output or paths.work_dir() / "bench" / "curation.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
-        setting = ((400, 2000), 3, 24) if options.quick else ((5000, 50_000), 3, 96)
+        setting = ((400, 2000), 3, 24) if options.quick else (options.sizes, 3, 96)
         report = run(Path(scratch), *setting)
     write_json(output, {"quick": options.quick, **report})
     print(json.dumps({name: report[name] for name in ("found", "targets", "met")}, indent=2))

@@ -97,7 +97,9 @@ def test_every_command_runs_and_tells_what_the_page_says(project: Path) -> None:
     task = re.search(r"`(fracture: \{dataset: knees\})`", PAGE.read_text(encoding="utf-8"))
     assert task
     given = {"TASKS": yaml.safe_load(task[1]), "IMAGE_SIZE": 64, "AGE_MIN": 18, "AGE_MAX": 80}
-    CurationParameters.model_validate(given | {"TEST_FRACTION": 0.1, "N_FOLDS": 5, "SEED": 1})
+    CurationParameters.model_validate(
+        given | {"EXAMINED_ONLY": {}, "TEST_FRACTION": 0.1, "N_FOLDS": 5, "SEED": 1}
+    )
     (code,) = blocks("python")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, str(PAGE), "exec"), {})

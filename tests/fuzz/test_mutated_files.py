@@ -94,8 +94,16 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path, monkeypatch: pytest.Monke
     """Parsers that do what none may do are caught at it."""
     (tmp_path / "misdeeds.py").write_text(f"DEEDS = {list(MISDEEDS)!r}\n{MODULE}")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(harness, "LIMIT_S", 1)
+    monkeypatch.setattr(harness, "LIMIT_S", 3)
     monkeypatch.setattr(harness, "PATIENCE", 30)
     with Worker(tmp_path, "misdeeds") as worker:
         seen = {deed: worker.parse(deed, 0).verdict for deed in MISDEEDS}
     assert seen == MISDEEDS
+
+
+def test_files_that_once_broke_a_parser(tmp_path: Path) -> None:
+    """Found by ``benchmarks/fuzz.py``; a file is made again by its parser's name and seed."""
+    once = [("phe_sich", 159), ("phe_sich", 261), ("table", 296), ("chestxray14", 313), ("luna16", 4)]
+    with Worker(tmp_path) as worker:
+        outcomes = [worker.parse(parser, seed) for parser, seed in once]
+    assert [outcome.told for outcome in outcomes if not outcome.ok] == []

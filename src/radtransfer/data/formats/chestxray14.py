@@ -283,7 +283,10 @@ def _read_boxes(path: Path) -> pd.DataFrame:
         )
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    numbers = table[list(SIDES)].apply(pd.to_numeric, errors="coerce")
+    try:
+        numbers = table[list(SIDES)].apply(pd.to_numeric, errors="coerce")
+    except OverflowError as error:
+        raise DataError(f"{path} has a number that is too large for a box") from error
     broken = (
         numbers.isna().any(axis=1) | (numbers[["width", "height"]] <= 0).any(axis=1) | table["image"].isna()
     )

@@ -143,6 +143,11 @@ def _from_table(root: Path) -> pd.DataFrame:
     table = read_delimited(
         root / METADATA, required=["image", "patient_id", "label", "slice_index", "mask", *box, *others]
     )
+    if table.empty:
+        raise DataError(f"{root / METADATA} has no rows")
+    for name in ("image", "patient_id"):
+        if (missing := table[name].isna()).any():
+            raise DataError(f"{root / METADATA}, line {missing.idxmax()}: no {name}")
     try:
         left, top, right, bottom = (table[name].astype("Float64") for name in box)
         frame = pd.DataFrame(

@@ -209,6 +209,8 @@ def _paths(root: Path, chosen: Options, read: _Read) -> pd.Series[str]:
     paths = _complete(read, chosen.image).str.replace("\\", "/", regex=False)
     for line, path in paths.items():
         inside = PurePosixPath(chosen.folder, path)
+        if not inside.parts:
+            raise DataError(f"{read.path}, line {line}: the path {path!r} names no file")
         if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0]:
             raise DataError(f"{read.path}, line {line}: the path {path!r} leaves the folder")
     paths = paths.map(lambda path: PurePosixPath(chosen.folder, path).as_posix())

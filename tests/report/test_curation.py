@@ -56,6 +56,15 @@ def test_counts_are_recorded(step: Step, dataset: CuratedDataset) -> None:
     assert got["n_holdout"] + got["n_cv"] == got["n_images"] == len(labels)
 
 
+def test_captions_say_where_patients_are_unknown(
+    step: Step, dataset: CuratedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "unknown" not in curation.parts_table(step, dataset).caption
+    monkeypatch.setattr(CuratedDataset, "patients_known", False)
+    assert "groups of similar images are counted" in curation.flow(step, dataset).caption
+    assert "groups of similar images are counted" in curation.cohort_table(step, dataset).caption
+
+
 def test_nothing_to_look_at_is_said(step: Step, dataset: CuratedDataset) -> None:
     table = curation.to_look_at(step, dataset)
     assert isinstance(table, Table)

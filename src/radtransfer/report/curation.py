@@ -26,6 +26,11 @@ EXAMPLES_PER_CLASS = 3
 THUMBNAILS = 12
 
 
+def _who(dataset: CuratedDataset) -> str:
+    """What a caption says where patients are not known."""
+    return "" if dataset.patients_known else " Patients are unknown: groups of similar images are counted."
+
+
 def flow(step: Step, dataset: CuratedDataset) -> Figure:
     """Draw what was excluded, why, and how many images and patients remain."""
     counted = dataset.flow
@@ -47,7 +52,7 @@ def flow(step: Step, dataset: CuratedDataset) -> Figure:
         alt="Flow diagram. "
         + "; ".join(f"{row.step}: {row.images} images, {row.patients} patients" for row in rows.itertuples())
         + ".",
-        caption="From all images to those studied. Exclusions apply in this order.",
+        caption="From all images to those studied. Exclusions apply in this order." + _who(dataset),
         data=rows,
     )
 
@@ -58,7 +63,7 @@ def cohort_table(step: Step, dataset: CuratedDataset) -> Table:
         f"cohort_{dataset.task}",
         table1(dataset.cohort, task=dataset.task),
         caption="Included images and patients by class; patients with images of several classes count in "
-        "each of them.",
+        "each of them." + _who(dataset),
     )
 
 
@@ -107,7 +112,7 @@ def parts_table(step: Step, dataset: CuratedDataset) -> Table:
             ]
         ),
         caption="Parts of the study, and the images of each class in them. No patient and no duplicate group "
-        "stands in two parts.",
+        "stands in two parts." + _who(dataset),
     )
 
 

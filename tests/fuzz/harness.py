@@ -147,6 +147,14 @@ def judge(error: Exception | None, names: Iterable[str]) -> tuple[str, str]:
     return "refused", told
 
 
+def _peak_kib() -> int:
+    """Largest memory of this process; the count of getrusage begins with that of the parent."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def work(root: Path, module: str) -> None:
     """Answer requests on standard input until it ends; the cases are those of ``module``."""
     import numpy as np
@@ -175,7 +183,7 @@ def work(root: Path, module: str) -> None:
         case.write(folder)
         name = case.mutate(folder, rng)
         error, start = None, time.perf_counter()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = _peak_kib()
         watch.seen, watch.on = [], True
         try:
             case.parse(folder)
@@ -183,7 +191,7 @@ def work(root: Path, module: str) -> None:
             error = raised
         watch.on = False
         seconds = time.perf_counter() - start
-        growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) << 10
+        growth = (_peak_kib() - peak) << 10
         verdict, told = judge(error, {*case.names, folder.name})
         before, around = around, _surroundings(root)
         if watch.seen:

@@ -86,4 +86,4 @@ def test_the_table_says_how_long_each_step_took(
     assert "environment 57.0 s when .venv was made" in told
     assert "01_data_curation - nothing changed" in told
     assert "02_traditional_baselines 1 min 15 s first run" in told
-    assert told[-1] == f"book: {project.root}/work/book/html"
+    assert told[-1] == f"book: {project.root / 'work' / 'book' / 'html'}"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES_PER_CLASS = 3
 THUMBNAILS = 12
+PHOTOGRAPH_DPI = 96
 
 
 def _who(dataset: CuratedDataset) -> str:
@@ -139,6 +140,7 @@ def examples(step: Step, dataset: CuratedDataset, *, seed: int) -> Figure:
         figures.image_grid([dataset.images[row] for row in rows], titles),
         alt=f"Randomly drawn images as the networks see them: {', '.join(titles)}.",
         caption="Images drawn at random, as stored after curation.",
+        dpi=PHOTOGRAPH_DPI,
         data=dataset.cohort.frame.iloc[rows][["image_id", f"label_{dataset.task}"]],
     )
 

@@ -55,16 +55,18 @@ class _Dataset(Protocol):
     def folder(self) -> Path: ...
 
 
-def png_bytes(fig: MatplotlibFigure) -> bytes:
+def png_bytes(fig: MatplotlibFigure, dpi: int = DPI) -> bytes:
     """Small PNG of a figure: at most 256 colours, no metadata, so that equal figures are equal files.
 
     Parameters
     ----------
     fig : matplotlib Figure
-        Drawn at 150 dots per inch, cropped to its content.
+        Cropped to its content.
+    dpi : int
+        Dots per inch.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.08, facecolor="white")
+    fig.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08, facecolor="white")
     picture = Image.open(drawn).convert("RGB")
     picture.quantize(PALETTE, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
     return small.getvalue()
@@ -247,7 +249,14 @@ class Step:
         return recorded
 
     def figure(
-        self, name: str, fig: MatplotlibFigure, *, alt: str, caption: str, data: pd.DataFrame
+        self,
+        name: str,
+        fig: MatplotlibFigure,
+        *,
+        alt: str,
+        caption: str,
+        data: pd.DataFrame,
+        dpi: int = DPI,
     ) -> Figure:
         """Record a figure with its text alternative and the data it shows.
 
@@ -263,6 +272,8 @@ class Step:
             Printed under the picture.
         data : DataFrame
             What is drawn; offered for download as CSV.
+        dpi : int
+            Dots per inch; fewer for photographs, which do not compress.
 
         Returns
         -------
@@ -273,10 +284,10 @@ class Step:
         for label, text in (("alt", alt), ("caption", caption)):
             if not text.strip():
                 raise InputError(f"figure {name!r} has no {label} text")
-        png = png_bytes(fig)
+        png = png_bytes(fig, dpi)
         _forget(fig)
         with Image.open(io.BytesIO(png)) as picture:
-            width = round(picture.width * 96 / DPI)
+            width = round(picture.width * 96 / dpi)
         figure = Figure(name=name, alt=alt, caption=caption, width=width, png=png)
         stem = self.study_dir / "figures" / name
         with atomic_file(stem.with_name(f"{name}.png")) as partial:

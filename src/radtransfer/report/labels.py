@@ -44,7 +44,7 @@ TRADITIONAL = ("handcrafted_logistic", "handcrafted_svm", "handcrafted_forest")
 PRIMARY_NETWORKS = ("vgg16_finetuned", "mobilenet_finetuned")
 """The paper's main model, and the one that stands for it in a task where its last block was not trained.
 
-Named before any result was seen.
+Named before the results of the task were seen.
 """
 
 SCRATCH_NETWORK = "custom_cnn_scratch"

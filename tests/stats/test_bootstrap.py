@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 import radtransfer.stats.bootstrap as module
-from radtransfer.stats.auc import auc, clustered_auc
+from radtransfer.stats.auc import auc, clustered_auc, stratified_auc
 from radtransfer.stats.bootstrap import ClusterBootstrap, WeightedAUC
 
 
@@ -267,3 +267,38 @@ def test_impossible_input_is_refused() -> None:
         bootstrap.interval("AUC", 2.0, np.linspace(0, 1, 20), method="bca", influence=np.zeros(2))
     with pytest.raises(ValueError, match="denominator"):
         bootstrap.ratio_influence(y, [0, 0, 0, 0])
+
+
+def test_many_ratios_at_once_are_those_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    bootstrap = ClusterBootstrap(np.arange(60) // 3, n_resamples=50, seed=4)
+    top, bottom = rng.integers(0, 2, (2, 5, 60))
+    together = bootstrap.ratio(top, bottom)
+    assert together.shape == (5, 50)
+    for row, numerator, denominator in zip(together, top, bottom, strict=True):
+        np.testing.assert_array_equal(row, bootstrap.ratio(numerator, denominator))
+
+
+def test_auc_of_pairs_within_strata() -> None:
+    rng = np.random.default_rng(5)
+    y, score = rng.integers(0, 2, 90), rng.integers(0, 12, 90).astype(float)
+    stratum, among = np.arange(90) % 4, rng.random(90) < 0.6
+    y[stratum == 3] = 1  # this stratum has no pair
+    bootstrap = ClusterBootstrap(np.arange(90) // 2, n_resamples=40, seed=6)
+    samples = bootstrap.auc(y, score, groups=stratum, among=among, weighting="pairs")
+    positive, negative = (np.flatnonzero((y == value) & among) for value in (1, 0))
+    pairs = [(i, j) for i in positive for j in negative if stratum[i] == stratum[j]]
+    won = np.array([(score[i] > score[j]) + (score[i] == score[j]) / 2 for i, j in pairs])
+    at = np.array(pairs).T
+    point = stratified_auc(y[among], score[among], stratum=stratum[among])
+    assert point.estimate == pytest.approx(won.mean())
+    assert point.details["pairs"] == len(pairs)
+    for weight, found in zip(bootstrap.weights(), samples, strict=True):
+        both = weight[at[0]] * weight[at[1]]
+        assert found == pytest.approx((both * won).sum() / both.sum())
+    with pytest.raises(ValueError, match="lacks a class"):
+        bootstrap.auc(y, score, groups=stratum)
+    with pytest.raises(ValueError, match="no group holds both"):
+        bootstrap.auc(y, score, groups=stratum, among=stratum == 3, weighting="pairs")
+    with pytest.raises(ValueError, match="no stratum holds both"):
+        stratified_auc([0, 1], [0.1, 0.2], stratum=["a", "b"])

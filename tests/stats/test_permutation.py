@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from radtransfer.stats.auc import auc, compare_auc
-from radtransfer.stats.disparity import disparity
+from radtransfer.stats.disparity import detectable_gap, disparity, gap_between
 from radtransfer.stats.permutation import permutation_auc, permutation_disparity
 
 
@@ -136,6 +136,60 @@ def test_permuting_patients_holds_the_size_where_images_do_not() -> None:
     assert rejected["images"] / 300 > 0.15
 
 
+def test_equalised_odds_by_enumeration() -> None:
+    # two positives and two negatives of four patients; sex is a patient's, so 4! / (2! 2!) arrangements
+    hit, truth, sex = np.array([1, 0, 1, 0]), np.array([1, 1, 0, 0]), np.array(list("FMFM"))
+    result = permutation_disparity(
+        hit, sex, stratum=truth, cluster=[1, 2, 3, 4], n_permutations=20_000, seed=1
+    )
+    # both rates differ by 1; of 6 arrangements, FMFM and MFMF do so in both, FMMF and MFFM too, FFMM and MMFF
+    # leave a stratum with one group and no gap in it
+    assert result.estimate == 1
+    assert result.p_value == pytest.approx(4 / 6, abs=0.02)
+
+
+def test_patients_in_two_groups_exchange_with_patients_of_as_many_cases() -> None:
+    # patient 1 has both views; patients 2 and 3 have two cases too, patient 4 one: he keeps his label
+    hit = [0, 1, 1, 1, 0, 0, 1]
+    view = ["AP", "PA", "AP", "AP", "PA", "PA", "AP"]
+    patient = [1, 1, 2, 2, 3, 3, 4]
+    labels = [["AP", "PA"], ["AP", "AP"], ["PA", "PA"]]
+    gaps = []
+    for order in itertools.permutations(labels):
+        for swapped in itertools.product((False, True), repeat=3):
+            flat = [
+                v for pair, turn in zip(order, swapped, strict=True) for v in (pair[::-1] if turn else pair)
+            ]
+            flat.append("AP")
+            rates = [
+                np.mean([h for h, v in zip(hit, flat, strict=True) if v == side]) for side in ("AP", "PA")
+            ]
+            gaps.append(abs(rates[0] - rates[1]))
+    result = permutation_disparity(hit, view, cluster=patient, n_permutations=20_000, seed=2)
+    expected = np.mean(np.array(gaps) >= result.estimate - 1e-12)
+    assert result.estimate == pytest.approx(3 / 4 - 1 / 3)
+    assert result.p_value == pytest.approx(expected, abs=0.02)
+    assert 0.1 < expected < 0.9
+
+
+def test_views_of_like_images_are_told_apart_no_more_than_promised() -> None:
+    # a patient's images are alike and so are their views: images as cases would reject far too often
+    rejected = {"patients": 0, "images": 0}
+    patient = np.repeat(np.arange(40), 6)
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        hit = rng.random(240) < rng.beta(0.2, 0.2, 40)[patient]
+        view = np.where(rng.random(240) < rng.beta(0.1, 0.1, 40)[patient], "AP", "PA")
+        truth = np.tile([0, 0, 0, 1, 1, 1], 40)
+        for unit, cluster in (("patients", patient), ("images", None)):
+            result = permutation_disparity(
+                hit, view, cluster=cluster, stratum=truth, n_permutations=99, seed=seed
+            )
+            rejected[unit] += result.p_value <= 0.05
+    assert rejected["patients"] / 300 <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 300)
+    assert rejected["images"] / 300 > 0.15
+
+
 def test_many_cases_do_not_hang() -> None:
     hit, group = np.arange(300_000) % 3 == 0, np.arange(300_000) % 2
     result = permutation_disparity(hit, group)
@@ -150,8 +204,10 @@ def test_impossible_permutations_are_refused() -> None:
         permutation_disparity([1, 0, 1], ["F", None, "M"])
     with pytest.raises(ValueError, match="neither"):
         permutation_disparity([1, 0, -1], ["F", "M", "M"])
-    with pytest.raises(ValueError, match="two groups"):
-        permutation_disparity([1, 0, 1, 1], ["F", "M", "M", "M"], cluster=[1, 1, 2, 3])
+    with pytest.raises(ValueError, match="no case in a stratum"):
+        permutation_disparity([1, 0, 1, 1], ["F", "M", "M", "M"], stratum=[1, 0, 1, 1])
+    with pytest.raises(ValueError, match="shape"):
+        permutation_disparity([1, 0, 1, 1], ["F", "M", "M", "M"], stratum=[1, 0, 1])
     with pytest.raises(ValueError, match="not available"):
         permutation_disparity([1, 0, 1, 1], ["F", "M", "M", "M"], cluster=[1, 2, 2, 3], method="exact")
     with pytest.raises(ValueError, match="both classes"):
@@ -213,3 +269,58 @@ def test_impossible_disparities_are_refused() -> None:
         disparity([1, 0], [1, 0, 1], group=["A", "B"])
     with pytest.raises(ValueError, match="group has shape"):
         disparity([1, 0], [1, 0], group=["A"])
+
+
+def test_gap_of_two_groups_is_their_difference() -> None:
+    rng = np.random.default_rng(0)
+    samples = np.stack([[0.9 + 0.02 * rng.normal(size=4000), 0.8 + 0.03 * rng.normal(size=4000)]])
+    gap = gap_between("gap in AUC", [[0.9, 0.8]], samples)
+    se = math.hypot(0.02, 0.03)
+    assert gap.estimate == pytest.approx(0.1)
+    assert gap.details["se"] == pytest.approx(se, rel=0.05)
+    assert (gap.low, gap.high) == (
+        pytest.approx(0.1 - 1.96 * se, abs=0.005),
+        pytest.approx(0.1 + 1.96 * se, abs=0.005),
+    )
+    assert gap.p_value == pytest.approx(2 * stats.norm.sf(0.1 / se), rel=0.3)
+    # (1.96 + 0.84) standard errors; 10 tests cost 0.85 more
+    assert detectable_gap(gap, n_tests=1) == pytest.approx(2.80 * se, rel=0.05)
+    assert detectable_gap(gap, n_tests=10) == pytest.approx(3.65 * se, rel=0.05)
+
+
+def test_gap_of_equal_groups_is_zero_as_often_as_promised() -> None:
+    # six groups of one rate: the largest difference is far from 0, its interval is not
+    held = clear = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        rates = 0.8 + 0.03 * rng.normal(size=(1, 6))
+        samples = rates[..., None] + 0.03 * rng.normal(size=(1, 6, 500))
+        gap = gap_between("gap", rates, samples)
+        held += gap.low == 0
+        clear += gap.p_value <= 0.05
+        assert (gap.low == 0) == (gap.p_value > 0.05) or abs(gap.p_value - 0.05) < 0.01
+    assert 0.95 - 4 * math.sqrt(0.05 * 0.95 / 300) <= held / 300
+    assert clear / 300 <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_gap_in_two_measures_is_the_larger() -> None:
+    samples = np.random.default_rng(1).normal(0, 0.01, (2, 3, 500))
+    rates = np.array([[0.9, 0.8, 0.85], [0.1, 0.3, 0.1]])
+    gap = gap_between("equalised odds", rates, samples + rates[..., None])
+    assert gap.estimate == pytest.approx(0.2)
+    assert gap.details["n_pairs"] == 6
+
+
+def test_gap_without_uncertainty_is_not_tested() -> None:
+    same = np.ones((1, 2, 50))
+    for rates, samples in (
+        ([[1.0, 1.0]], same),  # both perfect in all resamples
+        ([[0.5, 1.0]], same * [[[0.5], [1.0]]]),
+        ([[0.5, 0.6]], np.where(np.arange(50) < 5, np.nan, np.random.default_rng(2).random((1, 2, 50)))),
+    ):
+        gap = gap_between("gap", rates, samples)
+        assert (gap.low, gap.high, gap.p_value) == (None, None, None)
+        assert "none" in gap.method
+        assert detectable_gap(gap, n_tests=1) is None
+    with pytest.raises(ValueError, match="no gap"):
+        gap_between("gap", [[0.5]], np.ones((1, 1, 50)))

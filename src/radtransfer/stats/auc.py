@@ -15,6 +15,8 @@ References
 .. [3] Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics 1997;53:567-578.
 .. [4] Pepe MS. The Statistical Evaluation of Medical Tests for Classification and Prediction. Oxford 2003,
    section 5.2.6 (interval on the logit scale).
+.. [5] Janes H, Pepe MS. Adjusting for covariate effects on classification accuracy using the
+   covariate-adjusted receiver operating characteristic curve. Biometrika 2009;96:371-382.
 """
 
 from __future__ import annotations
@@ -198,6 +200,53 @@ def clustered_auc(
         level=level,
         interval=interval,
         details={"S10": terms.s10, "S01": terms.s01, "S11": terms.s11},
+    )
+
+
+def stratified_auc(y: ArrayLike, score: ArrayLike, *, stratum: ArrayLike) -> Estimate:
+    """AUC over the pairs of a positive and a negative case of the same stratum.
+
+    With folds as strata it never ranks scores of two models against each other; with a covariate it is the
+    covariate-adjusted AUC, with weights by pairs (Janes and Pepe 2009).
+
+    Parameters
+    ----------
+    y, score : array_like, shape (n,)
+        As in :func:`auc`.
+    stratum : array_like, shape (n,)
+        Stratum of each case, of any type that sorts.
+
+    Returns
+    -------
+    Estimate
+        Without interval (see :meth:`~radtransfer.stats.bootstrap.ClusterBootstrap.auc`); ``details`` holds
+        the number of ``pairs``.
+
+    Raises
+    ------
+    ValueError
+        If no stratum holds both classes, labels are not 0 and 1, a score is NaN, or lengths differ.
+    """
+    positive = checks.classes(y)
+    values = checks.real(score, len(positive), name="score", infinite=True)
+    strata = np.asarray(stratum)
+    if strata.shape != positive.shape:
+        raise ValueError(f"stratum has shape {strata.shape}, {positive.shape} expected")
+    won = pairs = 0.0
+    for name in np.unique(strata):
+        rows = strata == name
+        if positive[rows].any() and not positive[rows].all():
+            place = placements(positive[rows], values[rows])
+            won += float(place.positive.sum())
+            pairs += len(place.positive) * len(place.negative)
+    if not pairs:
+        raise ValueError("no stratum holds both classes: the AUC is undefined")
+    return Estimate(
+        name="AUC",
+        estimate=won / pairs,
+        method="pairs within strata",
+        n=_counts(positive),
+        details={"pairs": int(pairs)},
     )
 
 

@@ -32,6 +32,7 @@ from radtransfer.stats.clusters import cluster_index
 from radtransfer.stats.result import Estimate
 
 Method: TypeAlias = Literal["percentile", "bca"]
+Weighting: TypeAlias = Literal["groups", "pairs"]
 
 # Weights of a block of resamples by case are the largest arrays held; a block that stays in the processor's
 # cache is also the fastest.
@@ -115,7 +116,15 @@ class ClusterBootstrap:
         blocks = [counts[self._member].T for counts in self._counts(wanted, self.n_cases)]
         return np.concatenate(blocks).astype(np.float64)
 
-    def auc(self, y: ArrayLike, score: ArrayLike, *, groups: ArrayLike | None = None) -> FloatArray:
+    def auc(
+        self,
+        y: ArrayLike,
+        score: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        among: ArrayLike | None = None,
+        weighting: Weighting = "groups",
+    ) -> FloatArray:
         """AUC of every resample.
 
         Parameters
@@ -127,25 +136,37 @@ class ClusterBootstrap:
         groups : array_like, shape (n_cases,), optional
             Folds of a cross-validation: the result is the unweighted mean of the folds' AUCs (LeDell 2015),
             because scores of different models are not comparable.
+        among : array_like of bool, shape (n_cases,), optional
+            Cases that count; all by default.
+        weighting : {"groups", "pairs"}
+            Whether groups weigh the same, or by their pairs of a positive and a negative case: the AUC is then
+            that of :func:`~radtransfer.stats.auc.stratified_auc`, and a group may lack a class.
 
         Returns
         -------
         ndarray of float64, shape (n_resamples,)
-            NaN where a resample (or one of its groups) lacks a class. :meth:`interval` counts these.
+            NaN where a resample (or, with equal weights, one of its groups) lacks a class. :meth:`interval`
+            counts these.
 
         Raises
         ------
         ValueError
-            If labels are not 0 and 1, a group lacks a class, a score is NaN, or lengths differ.
+            If labels are not 0 and 1, a class is absent (with equal weights from any group), a score is NaN,
+            or lengths differ.
         """
-        parts = self._parts(y, score, groups)
+        parts = self._parts(y, score, groups, among, skip=weighting == "pairs")
         curves = [WeightedAUC(*part, self._member, self.n_clusters) for part in parts]
         n = max(curve.n_steps for curve in curves)
         samples = np.empty(self.n_resamples)
         done = 0
         for counts in self._counts(self.n_resamples, n):
             block = slice(done, done + counts.shape[1])
-            samples[block] = np.mean([curve.auc(counts) for curve in curves], axis=0)
+            won, pairs = np.stack([curve.pairs(counts) for curve in curves], axis=1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                if weighting == "pairs":
+                    samples[block] = won.sum(axis=0) / pairs.sum(axis=0)
+                else:
+                    samples[block] = np.mean(won / pairs, axis=0)
             done = block.stop
         return samples
 
@@ -157,21 +178,26 @@ class ClusterBootstrap:
 
         Parameters
         ----------
-        numerator, denominator : array_like, shape (n_cases,)
-            Contribution of each case.
+        numerator, denominator : array_like, shape (n_cases,) or (k, n_cases)
+            Contribution of each case, of one ratio or of k.
 
         Returns
         -------
-        ndarray of float64, shape (n_resamples,)
+        ndarray of float64, shape (n_resamples,) or (k, n_resamples)
             NaN where the denominator is 0.
         """
-        top, bottom = (self._cluster_sums(values) for values in (numerator, denominator))
-        sums = [
-            np.stack([top, bottom]) @ counts for counts in self._counts(self.n_resamples, self.n_clusters)
-        ]
-        numerators, denominators = np.concatenate(sums, axis=1)
+        shape = np.shape(numerator)[:-1]
+        sums = np.array(
+            [
+                [self._cluster_sums(row) for row in np.reshape(values, (-1, self.n_cases))]
+                for values in (numerator, denominator)
+            ]
+        )
+        drawn = [sums @ counts for counts in self._counts(self.n_resamples, self.n_clusters)]
+        numerators, denominators = np.concatenate(drawn, axis=2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(denominators == 0, np.nan, numerators / denominators)
+            ratios = np.where(denominators == 0, np.nan, numerators / denominators)
+        return ratios.reshape(*shape, self.n_resamples)
 
     def mean_of(self, statistic: Callable[[FloatArray], float]) -> FloatArray:
         """Any other statistic of every resample.
@@ -370,21 +396,33 @@ class ClusterBootstrap:
         return np.asarray(sums, dtype=np.float64)
 
     def _parts(
-        self, y: ArrayLike, score: ArrayLike, groups: ArrayLike | None
+        self,
+        y: ArrayLike,
+        score: ArrayLike,
+        groups: ArrayLike | None,
+        among: ArrayLike | None = None,
+        *,
+        skip: bool = False,
     ) -> list[tuple[IntArray, BoolArray, FloatArray]]:
-        """Rows, labels and scores of each group."""
+        """Rows, labels and scores of each group; with ``skip`` without those that lack a class."""
         positive = checks.classes(y)
         self._check_length(positive)
         values = checks.real(score, self.n_cases, name="score", infinite=True)
         group = np.zeros(self.n_cases) if groups is None else np.asarray(groups)
         if group.shape != (self.n_cases,):
             raise ValueError(f"groups has shape {group.shape}, ({self.n_cases},) expected")
+        kept = np.ones(self.n_cases, bool) if among is None else checks.binary(among, name="among")
+        self._check_length(kept)
         parts = []
-        for name in np.unique(group):
-            rows = np.flatnonzero(group == name)
+        for name in np.unique(group[kept]):
+            rows = np.flatnonzero((group == name) & kept)
             if positive[rows].all() or not positive[rows].any():
+                if skip:
+                    continue
                 raise ValueError(f"group {name} lacks a class: its AUC is undefined")
             parts.append((rows, positive[rows], values[rows]))
+        if not parts:
+            raise ValueError("no group holds both classes: the AUC is undefined")
         return parts
 
     def _check_length(self, values: BoolArray) -> None:
@@ -453,15 +491,19 @@ class WeightedAUC:
 
     def auc(self, counts: NDArray[np.float32]) -> FloatArray:
         """AUC for cluster weights of shape (n_clusters, n_weights), as shape (n_weights,)."""
+        won, pairs = self.pairs(counts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(pairs == 0, np.nan, won / pairs)
+
+    def pairs(self, counts: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
+        """Pairs of a positive and a negative case that are ranked rightly (ties half), and all pairs."""
         positive, negative = self._positive @ counts, self._negative @ counts
         passed = np.cumsum(negative, axis=0)
         pairs = positive.sum(axis=0, dtype=np.float64) * passed[-1]
         # negatives passed before the step are those passed with it, less its own
         negative *= 1 - self._won
         passed -= negative
-        with np.errstate(divide="ignore", invalid="ignore"):
-            area = np.einsum("ij,ij->j", positive, passed, dtype=np.float64) / pairs
-        return np.where(pairs == 0, np.nan, area)
+        return np.einsum("ij,ij->j", positive, passed, dtype=np.float64), pairs
 
 
 def _stratum_of_cluster(strata: ArrayLike, member: IntArray, n_clusters: int) -> IntArray:

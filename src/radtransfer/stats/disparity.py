@@ -7,6 +7,8 @@ References
 .. [1] Hardt M, Price E, Srebro N. Equality of opportunity in supervised learning. NeurIPS 2016.
 .. [2] Newcombe RG. Interval estimation for the difference between independent proportions. Stat Med
    1998;17:873-890, method 10.
+.. [3] Westfall PH, Young SS. Resampling-Based Multiple Testing. Wiley 1993, section 2.3.
+.. [4] Cohen J. Statistical Power Analysis for the Behavioral Sciences. 2nd ed. 1988, section 1.5.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from radtransfer.stats import checks
 from radtransfer.stats.checks import IntArray
 from radtransfer.stats.proportions import Counts, confusion_counts, proportion
 from radtransfer.stats.result import Estimate
+
+_UNDEFINED_ALLOWED = 0.01
 
 SMALL_GROUP = 10
 """Fewer positive (or negative) cases than this make a rate too uncertain to carry a gap."""
@@ -158,6 +163,113 @@ def disparity(y: ArrayLike, decision: ArrayLike, *, group: ArrayLike, level: flo
         signed_difference=_signed(rates, level) if len(names) == 2 else {},
         notes=tuple(_notes(tables)),
     )
+
+
+def gap_between(
+    name: str,
+    rates: ArrayLike,
+    resampled: ArrayLike,
+    *,
+    level: float = 0.95,
+    n: dict[str, int] | None = None,
+) -> Estimate:
+    r"""Largest gap between groups in any measure, with an interval that may reach 0.
+
+    The gap is the largest difference of a pair of groups. Its resamples are all above 0 and too large on
+    average, so that their quantiles are no interval. Instead all pairs' intervals
+    :math:`|d_{ij} - \hat d_{ij}| \le q\,s_{ij}` hold at once with the given probability, where *q* is the
+    quantile of the largest studentised deviation of a resample ([3]_); the limits of the gap are the largest
+    of the pairs' limits. The lower one is 0 unless some pair is told apart.
+
+    Parameters
+    ----------
+    name : str
+        What the gap is in.
+    rates : array_like, shape (n_measures, n_groups)
+        Measure of each group: one row for the AUC, two (true and false positive rate) for equalised odds.
+    resampled : array_like, shape (n_measures, n_groups, n_resamples)
+        The same of each resample of patients; NaN where undefined.
+    level : float
+        Confidence level.
+    n : dict of str to int, optional
+        Counts to report.
+
+    Returns
+    -------
+    Estimate
+        ``p_value`` is that of the studentised largest difference. ``details`` holds ``se`` (the largest of a
+        pair), ``n_pairs`` and ``undefined_resamples``; where these are above 1 % or a pair that differs never
+        varies, there is neither interval nor test.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two groups, or shapes differ.
+    """
+    points, samples = np.asarray(rates, dtype=float), np.asarray(resampled, dtype=float)
+    if points.ndim != 2 or points.shape[1] < 2 or samples.shape[:2] != points.shape or samples.ndim != 3:
+        raise ValueError(f"rates of shape {points.shape} and resamples of {samples.shape} make no gap")
+    first, second = np.triu_indices(points.shape[1], k=1)
+    difference = (points[:, first] - points[:, second]).ravel()
+    drawn = (samples[:, first] - samples[:, second]).reshape(len(difference), -1)
+    defined = drawn[:, ~np.isnan(drawn).any(axis=0)]
+    undefined = drawn.shape[1] - defined.shape[1]
+    distance = np.abs(difference)
+    details: dict[str, Any] = {"n_pairs": len(distance), "undefined_resamples": undefined, "se": None}
+    low = high = p_value = None
+    method = f"simultaneous over {len(distance)} differences, {drawn.shape[1]} resamples of patients"
+    se = defined.std(axis=1, ddof=1) if defined.shape[1] > 1 else np.zeros(len(distance))
+    if undefined > _UNDEFINED_ALLOWED * drawn.shape[1]:
+        method += f"; none: {undefined} resamples lack a class of a group"
+    elif ((se == 0) & (distance > 0)).any() or not se.any():
+        method += "; none: a difference does not vary"
+    else:
+        varying = se > 0
+        deviation = np.abs(defined - difference[:, None])[varying] / se[varying, None]
+        largest = deviation.max(axis=0)
+        quantile = float(np.quantile(largest, level))
+        observed = float((distance[varying] / se[varying]).max())
+        low = max(float((distance - quantile * se).max()), 0.0)
+        high = min(float((distance + quantile * se).max()), 1.0)
+        p_value = (int(np.count_nonzero(largest >= observed)) + 1) / (len(largest) + 1)
+        details["se"] = float(se.max())
+    return Estimate(
+        name=name,
+        estimate=float(distance.max()),
+        low=low,
+        high=high,
+        level=level,
+        method=method,
+        p_value=p_value,
+        n=n or {},
+        details=details,
+    )
+
+
+def detectable_gap(gap: Estimate, *, n_tests: int, power: float = 0.8) -> float | None:
+    r"""Smallest gap that the data would have shown with a given probability, whichever pair of groups has it.
+
+    :math:`(z_{1-\alpha/2mP} + z_{power})\,s` for the pair with the largest standard error *s* ([4]_), where
+    *m* is the number of tests of the family, so that Holm's first step is passed, and *P* that of pairs.
+
+    Parameters
+    ----------
+    gap : Estimate
+        From :func:`gap_between`.
+    n_tests : int
+        Tests of the family.
+    power : float
+        Probability of finding it.
+
+    Returns
+    -------
+    float or None
+        None where the gap has no interval. A result above 1 says that no gap could have been found.
+    """
+    if gap.details["se"] is None:
+        return None
+    tail = (1 - gap.level) / (2 * n_tests * gap.details["n_pairs"])
+    return float((stats.norm.isf(tail) + stats.norm.ppf(power)) * gap.details["se"])
 
 
 def _rate(x: int, n: int, level: float) -> Estimate | None:

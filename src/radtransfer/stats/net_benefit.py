@@ -5,6 +5,8 @@ References
 .. [1] Vickers AJ, Elkin EB. Decision curve analysis. Med Decis Making 2006;26:565-574 (net benefit: eq. 1).
 .. [2] Sande SZ, Li J, D'Agostino R, et al. Statistical inference for decision curve analysis, with
    applications to cataract diagnosis. Stat Med 2020;39:2980-3002.
+.. [3] Pfeiffer RM, Gail MH. Estimating the decision curve and its precision from three study designs. Biom J
+   2020;62:764-776 (case-control samples).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from radtransfer.stats import checks
 from radtransfer.stats.calibration import check_outcome_and_probability, mean_estimate
 from radtransfer.stats.checks import FloatArray
 from radtransfer.stats.result import Estimate
@@ -35,11 +38,25 @@ def _terms(outcome: FloatArray, positive: np.ndarray, threshold: float) -> Float
     return np.asarray(np.where(positive, np.where(outcome == 1, 1.0, -_odds(threshold)), 0.0))
 
 
+def _at_prevalence(terms: FloatArray, outcome: FloatArray, prevalence: float | None) -> FloatArray:
+    """Terms whose mean is that of a population with this prevalence; they vary within classes only."""
+    if prevalence is None:
+        return terms
+    checks.fraction(prevalence, name="prevalence", open_ends=True)
+    share = float(outcome.mean())
+    if not 0 < share < 1:
+        raise ValueError("with one class in the sample nothing is known of a population with both")
+    by_class = np.where(outcome == 1, terms[outcome == 1].mean(), terms[outcome == 0].mean())
+    weight = np.where(outcome == 1, prevalence / share, (1 - prevalence) / (1 - share))
+    return np.asarray(np.mean(weight * by_class) + weight * (terms - by_class))
+
+
 def net_benefit(
     y: ArrayLike,
     p: ArrayLike,
     *,
     threshold: float,
+    prevalence: float | None = None,
     cluster: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Estimate:
@@ -48,12 +65,15 @@ def net_benefit(
     Parameters
     ----------
     y : array_like of {0, 1}, shape (n,)
-        Outcome in a sample with the prevalence of practice; in a case-control sample net benefit means
-        nothing.
+        Outcome, in a sample with the prevalence of practice unless ``prevalence`` is given.
     p : array_like of float in [0, 1], shape (n,)
+        Probabilities that hold where the decisions are made.
     threshold : float
         Probability in [0, 1) at which treating and not treating are thought equal; ``p >= threshold`` is
         treated.
+    prevalence : float, optional
+        Of practice, taken as known, where the sample was drawn by outcome: sensitivity and specificity are
+        then weighted by it ([3]_).
     cluster : array_like, shape (n,), optional
         Patient of each case, for a cluster-robust interval.
     level : float
@@ -68,16 +88,17 @@ def net_benefit(
     """
     outcome, probability = check_outcome_and_probability(y, p)
     odds = _odds(threshold)
+    terms = _terms(outcome, probability >= threshold, threshold)
     result = mean_estimate(
         f"net benefit at {threshold:g}",
-        _terms(outcome, probability >= threshold, threshold),
+        _at_prevalence(terms, outcome, prevalence),
         bounds=(-odds, 1.0),
         level=level,
         method="net benefit; normal interval of a mean",
         cluster=cluster,
     )
-    prevalence = float(outcome.mean())
-    treat_all = prevalence - (1 - prevalence) * odds
+    share = float(outcome.mean()) if prevalence is None else prevalence
+    treat_all = share - (1 - share) * odds
     result.details.update(
         treat_all=treat_all,
         treat_none=0.0,
@@ -93,6 +114,7 @@ def net_benefit_difference(
     p_b: ArrayLike,
     *,
     threshold: float,
+    prevalence: float | None = None,
     cluster: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Estimate:
@@ -102,7 +124,7 @@ def net_benefit_difference(
     ----------
     y, p_a, p_b : array_like, shape (n,)
         Outcome and the two models' probabilities.
-    threshold, cluster, level
+    threshold, prevalence, cluster, level
         As in :func:`net_benefit`.
 
     Returns
@@ -116,7 +138,7 @@ def net_benefit_difference(
     limit = 1 + _odds(threshold)
     result = mean_estimate(
         f"difference in net benefit at {threshold:g}",
-        terms,
+        _at_prevalence(terms, outcome, prevalence),
         bounds=(-limit, limit),
         level=level,
         method="paired difference in net benefit; normal interval and test of a mean",
@@ -167,6 +189,7 @@ def decision_curve(
     p: ArrayLike,
     *,
     thresholds: ArrayLike | None = None,
+    prevalence: float | None = None,
     cluster: ArrayLike | None = None,
     level: float = 0.95,
 ) -> DecisionCurve:
@@ -177,7 +200,7 @@ def decision_curve(
     y, p : array_like, shape (n,)
     thresholds : array_like of float, optional
         Probabilities in [0, 1), increasing. State before looking which range is clinically reasonable.
-    cluster, level
+    prevalence, cluster, level
         As in :func:`net_benefit`; intervals are pointwise.
 
     Returns
@@ -193,5 +216,8 @@ def decision_curve(
     ):
         raise ValueError("thresholds must be increasing numbers")
     return DecisionCurve(
-        tuple(net_benefit(y, p, threshold=float(t), cluster=cluster, level=level) for t in grid)
+        tuple(
+            net_benefit(y, p, threshold=float(t), prevalence=prevalence, cluster=cluster, level=level)
+            for t in grid
+        )
     )

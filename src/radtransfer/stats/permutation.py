@@ -119,14 +119,18 @@ def permutation_disparity(
     group: ArrayLike,
     *,
     cluster: ArrayLike | None = None,
+    stratum: ArrayLike | None = None,
     method: Method = "auto",
     n_permutations: int = 9999,
     seed: int = 0,
 ) -> Estimate:
     """Permutation test of the gap between groups in a rate: largest minus smallest.
 
-    For equal opportunity give the positive cases and whether each was detected. Group labels are permuted
-    among the cases (or whole patients), group sizes kept; for intersections give the joint label.
+    For equal opportunity give the positive cases and whether each was detected; for equalised odds all cases,
+    whether each was called positive, and the reference standard as stratum. Group labels are permuted
+    among the cases (or whole patients), group sizes kept; for intersections give the joint label. Where
+    patients lie in several groups (a later image is of an older patient), the labels of a patient's cases go
+    together to another patient with as many cases in each stratum, in random order within the stratum.
 
     Parameters
     ----------
@@ -148,13 +152,13 @@ def permutation_disparity(
     -------
     Estimate
         Gap with its ``p_value``; ``details`` holds ``exact``, ``n_permutations`` (of the exact test the
-        number of arrangements of the labels, None beyond 2**53) and the groups' ``rates``.
+        number of arrangements of the labels, None beyond 2**53) and the groups' ``rates`` over all strata.
 
     Raises
     ------
     ValueError
-        If values are not 0 and 1, lengths differ, a group is missing or alone, a patient is in two groups, or
-        an exact test is asked for that is not available.
+        If values are not 0 and 1, lengths differ, a group is missing or alone, a group has no case in a
+        stratum, or an exact test is asked for that is not available.
 
     Examples
     --------
@@ -169,11 +173,14 @@ def permutation_disparity(
     wanted = checks.count(n_permutations, name="n_permutations", least=1)
     size = np.bincount(number)
     rates = np.bincount(number, hits) / size
-    observed = float(np.ptp(rates))
+    layer = _layers(stratum, number)
+    observed = float(_gaps(*_totals(hits, number, layer)))
     n_tables = math.prod(int(min(s, hits.sum())) + 1 for s in size[:-1])
-    available = cluster is None and n_tables <= _TABLES
+    available = cluster is None and stratum is None and n_tables <= _TABLES
     if method == "exact" and not available:
-        raise ValueError("the exact test is not available with clusters or so many cases: use 'monte_carlo'")
+        raise ValueError(
+            "the exact test is not available with clusters, strata or so many cases: use 'monte_carlo'"
+        )
     exact = available and method != "monte_carlo"
     n = {"cases": len(hits), "groups": len(names)}
     total: int | None = wanted
@@ -183,11 +190,13 @@ def permutation_disparity(
         total = _arrangements(size)
     else:
         rng = np.random.default_rng(seed)
-        if cluster is None:
+        if cluster is None and stratum is None:
             gaps = np.ptp(rng.multivariate_hypergeometric(size, int(hits.sum()), size=wanted) / size, axis=1)
         else:
-            member, n["clusters"] = cluster_index(cluster, len(hits))
-            gaps = _clustered_gaps(hits, number, member, n["clusters"], wanted, rng)
+            member = np.arange(len(hits))
+            if cluster is not None:
+                member, n["clusters"] = cluster_index(cluster, len(hits))
+            gaps = _clustered_gaps(hits, number, layer, member, wanted, rng)
         p_value = (int(np.count_nonzero(gaps >= observed - _SAME)) + 1) / (wanted + 1)
     return Estimate(
         name="gap between groups",
@@ -245,25 +254,86 @@ def _log_choose(n: IntArray, k: IntArray) -> FloatArray:
     return result
 
 
+def _layers(stratum: ArrayLike | None, number: IntArray) -> IntArray:
+    """Number of each case's stratum."""
+    if stratum is None:
+        return np.zeros(len(number), dtype=np.int64)
+    labels = np.asarray(stratum)
+    if labels.shape != number.shape:
+        raise ValueError(f"stratum has shape {labels.shape}, {number.shape} expected")
+    names, layer = np.unique(labels, return_inverse=True)
+    present = np.unique(np.column_stack([layer, number]), axis=0)
+    if len(present) < len(names) * (number.max() + 1):
+        raise ValueError("a group has no case in a stratum: its rate there is undefined")
+    return layer.astype(np.int64)
+
+
+def _totals(hits: BoolArray, labels: IntArray, layer: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Hits and cases by group and stratum, (n_groups, n_layers)."""
+    shape = int(labels.max()) + 1, int(layer.max()) + 1
+    place = labels * shape[1] + layer
+    hit, case = (
+        np.bincount(place, weight, minlength=math.prod(shape)).astype(np.float64).reshape(shape)
+        for weight in (hits, np.ones(len(hits)))
+    )
+    return hit, case
+
+
+def _gaps(hit: FloatArray, case: FloatArray) -> FloatArray:
+    """Largest gap of a stratum, of hits and cases (n_groups, ..., n_layers); no case, no rate."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(case > 0, hit / case, np.nan)
+    gap: FloatArray = (np.nanmax(rate, axis=0) - np.nanmin(rate, axis=0)).max(axis=-1)
+    return gap
+
+
 def _clustered_gaps(
     hits: BoolArray,
     number: IntArray,
+    layer: IntArray,
     member: IntArray,
-    n_clusters: int,
     n_permutations: int,
     rng: np.random.Generator,
 ) -> FloatArray:
     """Gaps after permuting the group labels of whole clusters."""
-    label = np.zeros(n_clusters, dtype=np.int64)
+    label = np.zeros(member.max() + 1, dtype=np.int64)
     label[member] = number
-    if (label[member] != number).any():
-        raise ValueError("a cluster lies in two groups")
-    sums = np.stack([np.bincount(member, hits), np.bincount(member)], axis=1)
+    inside = np.equal.outer(layer, np.arange(layer.max() + 1)).astype(float)
+    columns = np.concatenate([hits[:, None] * inside, inside], axis=1)
+    if whole := bool((label[member] == number).all()):
+        columns = np.stack([np.bincount(member, column) for column in columns.T], axis=1)
+    alike = [] if whole else _alike(layer, member)
     gaps = np.empty(n_permutations)
-    block = max(_BLOCK_NUMBERS // n_clusters, 1)
+    block = max(_BLOCK_NUMBERS // len(columns), 1)
     for done in range(0, n_permutations, block):
         width = min(block, n_permutations - done)
-        labels = rng.permuted(np.broadcast_to(label, (width, n_clusters)), axis=1)
-        totals = np.stack([(labels == g) @ sums for g in range(int(label.max()) + 1)])
-        gaps[done : done + width] = np.ptp(totals[..., 0] / totals[..., 1], axis=0)
+        if whole:
+            labels = rng.permuted(np.broadcast_to(label, (width, len(label))), axis=1)
+        else:
+            labels = _exchanged(number, layer, alike, width, rng)
+        totals = np.stack([(labels == g) @ columns for g in range(int(number.max()) + 1)])
+        gaps[done : done + width] = _gaps(*np.split(totals, 2, axis=-1))
     return gaps
+
+
+def _alike(layer: IntArray, member: IntArray) -> list[IntArray]:
+    """Cases of clusters with equally many cases in each stratum, (n_clusters, n_cases of one), by stratum."""
+    order = np.lexsort([layer, member])
+    composition: dict[tuple[int, ...], list[IntArray]] = {}
+    for rows in np.split(order, np.flatnonzero(np.diff(member[order])) + 1):
+        composition.setdefault(tuple(layer[rows].tolist()), []).append(rows)
+    return [np.stack(rows) for rows in composition.values()]
+
+
+def _exchanged(
+    number: IntArray, layer: IntArray, alike: list[IntArray], width: int, rng: np.random.Generator
+) -> IntArray:
+    """Labels after clusters that are alike have exchanged theirs, (width, n_cases)."""
+    labels = np.empty((width, len(number)), dtype=np.int64)
+    for rows in alike:
+        taken = number[rows][rng.random((width, len(rows))).argsort(axis=1)]
+        for stratum in np.unique(layer[rows[0]]):
+            columns = layer[rows[0]] == stratum
+            taken[..., columns] = rng.permuted(taken[..., columns], axis=2)
+        labels[:, rows] = taken
+    return labels

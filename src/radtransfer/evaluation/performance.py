@@ -112,6 +112,40 @@ def _by_fold(
 
 
 @dataclass(frozen=True)
+class Decisions:
+    """What one model decided of its test images.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row an image, by fold and name: image_id, patient_id, fold, weights, label, decision (numbers of
+        classes) and score, or score_0 to score_<K - 1> of K > 2 classes.
+    thresholds : dict of int to float
+        Threshold of each fold; empty with more than two classes.
+    validation_auc : float
+        Mean AUC on the validation parts.
+    classes : tuple of str
+        Names of the classes, in the order of their numbers.
+    """
+
+    table: pd.DataFrame
+    thresholds: dict[int, float]
+    validation_auc: float
+    classes: tuple[str, ...]
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """The binary task, or each class against the rest."""
+        scores = self.table[_score_columns(len(self.classes))].to_numpy(float)
+        return _questions(self.table["label"].to_numpy(dtype=np.int64), scores)
+
+    @cached_property
+    def auc(self) -> float:
+        """Mean AUC of the folds and questions."""
+        return float(_by_fold(roc_auc_score, self.questions, self.table["fold"].to_numpy()).mean())
+
+
+@dataclass(frozen=True)
 class Performance:
     """Performance of one model over the test parts of all its folds.
 
@@ -358,19 +392,12 @@ def evaluate(
     tasks = predictions["task"].unique()
     if len(tasks) != 1:
         raise InputError(f"predictions of one task wanted, got {sorted(tasks)}")
-    targets = tuple(predictions["target"].unique()) if "target" in predictions else tuple(tasks)
-    classes = CLASSES if len(targets) == 1 else targets
-    tested = {
-        str(name): _by_image(frame, targets)
-        for name, frame in predictions.loc[predictions["part"] == "test"].groupby("model", sort=False)
-    }
-    if not tested:
-        raise InputError("the prediction table has no test part")
-    common = next(iter(tested.values()))
-    for name, frame in tested.items():
-        if not frame[["image_id", "fold", "label"]].equals(common[["image_id", "fold", "label"]]):
+    decided = {str(name): decide(part) for name, part in predictions.groupby("model", sort=False)}
+    common = next(iter(decided.values())).table
+    for name, decisions in decided.items():
+        if not decisions.table[["image_id", "fold", "label"]].equals(common[["image_id", "fold", "label"]]):
             raise InputError(
-                f"model {name!r} was not tested on the same images and folds as {next(iter(tested))!r}",
+                f"model {name!r} was not tested on the same images and folds as {next(iter(decided))!r}",
                 hint="paired comparisons need one set of test images; run all models on the same folds",
             )
     fold = common["fold"].to_numpy()
@@ -382,19 +409,12 @@ def evaluate(
 
     models: dict[str, Performance] = {}
     samples: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for name, frame in tested.items():
-        part = predictions.loc[(predictions["model"] == name) & (predictions["part"] == "validation")]
-        thresholds, validation_auc = _validation(name, _by_image(part, targets), np.unique(fold), classes)
-        scores = frame[_score_columns(len(classes))].to_numpy(float)
-        if thresholds:
-            decision = (scores[:, 0] >= frame["fold"].map(thresholds).to_numpy()).astype(np.int64)
-        else:
-            decision = scores.argmax(axis=1)
-        questions = _questions(y, scores)
+    for name, decisions in decided.items():
+        questions, decision = decisions.questions, decisions.table["decision"].to_numpy(dtype=np.int64)
         samples[name] = {
             "auc": np.mean([bootstrap.auc(*question, groups=fold) for question in questions], axis=0)
         }
-        points = {"auc": float(_by_fold(roc_auc_score, questions, fold).mean())}
+        points = {"auc": decisions.auc}
         for key, parts in _ratios(y, decision, len(questions)).items():
             drawn = [bootstrap.ratio(*part) for part in parts]
             if key == "precision":
@@ -404,19 +424,53 @@ def evaluate(
             points[key] = float(np.mean([top.sum() / max(bottom.sum(), 1) for top, bottom in parts]))
         models[name] = Performance(
             model=name,
-            weights=str(frame["weights"].iloc[0]),
-            table=frame.drop(columns="weights").assign(decision=decision),
-            thresholds=thresholds,
+            weights=str(decisions.table["weights"].iloc[0]),
+            table=decisions.table.drop(columns="weights"),
+            thresholds=decisions.thresholds,
             metrics={
                 key: bootstrap.interval(METRICS[key], points[key], samples[name][key], level=level, n=n)
                 for key in METRICS
             },
-            validation_auc=validation_auc,
-            classes=classes,
+            validation_auc=decisions.validation_auc,
+            classes=decisions.classes,
         )
     return Evaluation(
         task=str(tasks[0]), models=models, level=level, n=n, _bootstrap=bootstrap, _samples=samples
     )
+
+
+def decide(predictions: pd.DataFrame) -> Decisions:
+    """Decide test images by the threshold of their fold, or by the class of the highest score.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of one model on one task, columns as for :func:`evaluate`.
+
+    Returns
+    -------
+    Decisions
+
+    Raises
+    ------
+    InputError
+        If there are no test images, an image lacks the score of a class, or a fold lacks validation images
+        or one of the classes.
+    """
+    name = str(predictions["model"].iloc[0])
+    targets = tuple(predictions["target" if "target" in predictions else "task"].unique())
+    classes = CLASSES if len(targets) == 1 else targets
+    parts = {part: predictions.loc[predictions["part"] == part] for part in ("validation", "test")}
+    if parts["test"].empty:
+        raise InputError("the prediction table has no test part")
+    table, validation = (_by_image(parts[part], targets) for part in ("test", "validation"))
+    thresholds, validation_auc = _validation(name, validation, table["fold"].unique(), classes)
+    scores = table[_score_columns(len(classes))].to_numpy(float)
+    if thresholds:
+        decision = (scores[:, 0] >= table["fold"].map(thresholds).to_numpy()).astype(np.int64)
+    else:
+        decision = scores.argmax(axis=1)
+    return Decisions(table.assign(decision=decision), thresholds, validation_auc, classes)
 
 
 def _by_image(frame: pd.DataFrame, targets: tuple[str, ...]) -> pd.DataFrame:

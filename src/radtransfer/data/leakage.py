@@ -237,10 +237,10 @@ def examine(
         for finding in _leaks(part.frame, groups, name, parts[rows])
     ]
     findings += _warnings(part, task, groups)
-    properties = _properties(part.frame, None if images is None else border(images)[rows])
+    looked_at = properties(part.frame, None if images is None else border(images)[rows])
     if not patients_known:
-        properties.pop("patient_number", None)
-    tested, not_tested = _shortcuts(part, task, properties, seed)
+        looked_at.pop("patient_number", None)
+    tested, not_tested = _shortcuts(part, task, looked_at, seed)
     return LeakageReport(
         dataset=cohort.dataset,
         task=task,
@@ -421,8 +421,24 @@ def _warnings(part: Cohort, task: str, groups: Mapping[str, NDArray[np.intp]]) -
 # --- shortcuts --------------------------------------------------------------------------------------------
 
 
-def _properties(frame: pd.DataFrame, border_level: NDArray[np.float64] | None) -> dict[str, pd.Series[Any]]:
-    """Properties that the cohort has or that follow from its columns; quantities as float64."""
+def properties(
+    frame: pd.DataFrame, border_level: NDArray[np.float64] | None = None
+) -> dict[str, pd.Series[Any]]:
+    """Properties of a cohort that could give its classes away.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Of a cohort.
+    border_level : ndarray of float64, shape (n,), optional
+        See :func:`border`.
+
+    Returns
+    -------
+    dict of str to Series of length n
+        Columns that the cohort has and what follows from them, by names in :data:`QUANTITIES` (as float64)
+        and :data:`NAMES`.
+    """
     have: dict[str, pd.Series[Any]] = {name: frame[name] for name in (*QUANTITIES, *NAMES) if name in frame}
     if {"height", "width"} <= set(frame):
         have["aspect"] = frame["width"] / frame["height"]
@@ -440,15 +456,15 @@ def _properties(frame: pd.DataFrame, border_level: NDArray[np.float64] | None) -
 
 
 def _shortcuts(
-    part: Cohort, task: str, properties: Mapping[str, pd.Series[Any]], seed: int
+    part: Cohort, task: str, looked_at: Mapping[str, pd.Series[Any]], seed: int
 ) -> tuple[list[Finding], dict[str, str]]:
     """Test each property; also why some were not."""
     frame = part.frame
     label = pd.factorize(part.labels(task), sort=True)[0]
     block = _blocks(frame)
-    not_tested = {name: "not known" for name in (*QUANTITIES, *NAMES) if name not in properties}
+    not_tested = {name: "not known" for name in (*QUANTITIES, *NAMES) if name not in looked_at}
     varying = {}
-    for name, values in properties.items():
+    for name, values in looked_at.items():
         if values.nunique(dropna=False) > 1:
             varying[name] = values
         else:

@@ -62,6 +62,11 @@ def runs_dir() -> Path:
     return work_dir() / "runs"
 
 
+def explanations_dir() -> Path:
+    """Attribution maps of networks, named by the content hash of their spec."""
+    return work_dir() / "explanations"
+
+
 def study_dir(profile: str) -> Path:
     """Executed notebooks, records, figures and tables of one profile."""
     return work_dir() / "study" / profile

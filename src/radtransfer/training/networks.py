@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from filelock import FileLock
 
 from radtransfer import paths
@@ -19,10 +20,16 @@ from radtransfer.models.weights import (
     store_tensors,
     tensor_digest,
 )
+from radtransfer.training.augment import resize
 from radtransfer.training.runs import NetworkSpec, RunRecord, RunStore, TrainingOptions
 
 if TYPE_CHECKING:
     import keras
+
+    from radtransfer.data.store import CuratedDataset
+
+SAME_SCORE = 1e-4
+"""Most by which a score computed again may differ: sums in another order, on another machine."""
 
 
 def build_models(
@@ -105,6 +112,51 @@ def trained_network(record: RunRecord) -> tuple[Backbone, keras.Model]:
     return parts, Model(base.input, outputs, name=record.spec.model)
 
 
+def checked_network(
+    record: RunRecord, dataset: CuratedDataset, *, n_images: int = 32
+) -> tuple[Backbone, keras.Model]:
+    """Network of a finished run, once it has shown that it scores images as the run did.
+
+    Parameters
+    ----------
+    record : RunRecord
+        Of a network.
+    dataset : CuratedDataset
+        What it was trained and tested on.
+    n_images : int
+        Images that are scored again, taken evenly from the record's predictions.
+
+    Returns
+    -------
+    backbone : Backbone
+    model : keras.Model
+        As :func:`trained_network`.
+
+    Raises
+    ------
+    RunError
+        If a score differs by more than :data:`SAME_SCORE`, or as :func:`trained_network`.
+    """
+    if record.spec.dataset_digest != dataset.digest:
+        raise RunError(f"run {record.spec.hash} is not of {dataset.folder.name}")
+    parts, model = trained_network(record)
+    table = record.predictions()
+    scores = table.groupby("image_id", sort=False)["score"].agg(list)
+    chosen = scores.iloc[np.unique(np.linspace(0, len(scores) - 1, n_images).round().astype(int))]
+    rows = dataset.index(chosen.index.tolist())
+    images = np.stack([resize(dataset.images[row], model.input_shape[1]) for row in rows])
+    found = np.asarray(model(parts.preprocess(images), training=False))
+    # of a binary task the record keeps the second class alone
+    off = np.abs(found[:, -len(chosen.iloc[0]) :] - np.array(chosen.tolist())).max(axis=1)
+    if not (off <= SAME_SCORE).all():
+        raise RunError(
+            f"run {record.spec.hash} ({record.spec.model}, fold {record.spec.fold}): its network now scores "
+            f"image {chosen.index[off.argmax()]} otherwise than recorded, by {off.max():.2g}",
+            hint=f"delete {record.folder} and train it again",
+        )
+    return parts, model
+
+
 def _rebuilt(record: RunRecord) -> tuple[Backbone, keras.Model, keras.Model]:
     """Backbone and head as they were at the end of a run."""
     given = record.spec.options
@@ -129,6 +181,10 @@ def _rebuilt(record: RunRecord) -> tuple[Backbone, keras.Model, keras.Model]:
     base = load_backbone(parts, options.input_size, weights, seed=options.seed)
     head, whole = build_models(spec, parts, options, base, n_classes=len(given.get("classes", (0, 1))))
     arrays = record.arrays()
+    if not arrays:
+        raise RunError(
+            f"run {record.spec.hash} kept no weights", hint=f"delete {record.folder} and train it again"
+        )
     # the layers of `whole` are those of `base` and `head`: setting it has set them
     (head if spec.regime == "frozen" else whole).set_weights([arrays[name] for name in sorted(arrays)])
     return parts, base, head

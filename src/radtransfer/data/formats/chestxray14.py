@@ -111,8 +111,8 @@ def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:
     tasks = [name.removeprefix(LABEL) for name in map(str, frame.columns) if name.startswith(LABEL)]
     if any((root / name).is_file() for name in SPLIT_LISTS):
         frame["official_split"] = frame["image_id"].map(_official_split(root)).astype("str")
-    if (boxes := _find(root, BOXES)) is not None:
-        frame = attach_boxes(frame, _read_boxes(boxes))
+    if _find(root, BOXES) is not None:
+        frame = attach_boxes(frame, read_boxes(root))
     adjudicated = [path for name in ADJUDICATED if (path := _find(root, name)) is not None]
     if adjudicated:
         frame = frame.merge(_read_adjudicated(adjudicated), how="left", on="image_id")
@@ -274,8 +274,28 @@ def _official_split(root: Path) -> dict[str, str]:
     return part_of
 
 
-def _read_boxes(path: Path) -> pd.DataFrame:
-    """Boxes of the NIH; its header has one name for four columns, so columns are taken by place."""
+def read_boxes(root: Path) -> pd.DataFrame:
+    """All boxes of the NIH's list, also those on images that are not there.
+
+    Parameters
+    ----------
+    root : Path
+        Folder in the official layout.
+
+    Returns
+    -------
+    DataFrame
+        One row per box: ``image_id``, ``finding`` and :data:`SIDES`.
+
+    Raises
+    ------
+    DataError
+        If the list is missing or damaged.
+    """
+    path = _find(root, BOXES)
+    if path is None:
+        raise DataError(f"{root} has no {BOXES}")
+    # the header has one name for four columns, so columns are taken by place
     names = ["image", "finding", *SIDES]
     try:
         table = pd.read_csv(

@@ -1,0 +1,1 @@
+"""Where networks look: attribution maps, what they are worth, and how they compare with experts."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 LONGEST = 1200
@@ -35,6 +36,10 @@ class RadtransferError(Exception):
         self.message = _one_line(message)
         self.hint = _one_line(hint)
         super().__init__(f"{self.message} ({self.hint})" if hint else self.message)
+
+    def __reduce__(self) -> tuple[Callable[[str], RadtransferError], tuple[str]]:
+        # from another process the same words come back
+        return partial(type(self), hint=self.hint), (self.message,)
 
 
 def _one_line(text: str) -> str:

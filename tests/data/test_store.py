@@ -209,7 +209,7 @@ def test_excluded_images_are_kept_for_inspection(work: Path, monkeypatch: pytest
     monkeypatch.setattr(phantom, "read_image", read_image)
     monkeypatch.setattr(quality, "MAX_CLIPPED", 1.0)
     none = (np.empty((0, 2), np.intp), np.empty(0), np.empty(0, dtype=bool))
-    monkeypatch.setattr(store, "find_duplicates", lambda images: Duplicates(*none, len(images)))
+    monkeypatch.setattr(store, "find_duplicates", lambda images, **_: Duplicates(*none, len(images[0])))
     dataset = make(phantom=SMALL, image_size=32, n_folds=2, age_min=0, age_max=120)
     excluded = dataset.excluded.set_index("patient_id")
     assert excluded["reason"].to_dict() == {
@@ -382,6 +382,41 @@ def test_killed_at_random_points_it_goes_on_and_ends_the_same(tmp_path: Path) ->
     assert bytes_of(the_dataset(tmp_path / "broken")) == bytes_of(the_dataset(tmp_path / "whole"))
 
 
+BY_PROCESSES = """
+import psutil
+
+whole, broken = map(Path, sys.argv[1:])
+assert status(begin(whole)) == 0
+decoding.FEW = 0
+pid = begin(broken)
+while not list(broken.glob("curated/*.chunks/0*.npz")):
+    time.sleep(0.01)
+workers = psutil.Process(pid).children(recursive=True)
+os.kill(pid, signal.SIGKILL)
+assert status(pid) == -signal.SIGKILL
+assert workers
+while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers):
+    time.sleep(0.1)  # until the test's time is over
+assert status(begin(broken)) == 0
+"""
+
+
+def test_processes_that_decode_end_with_their_parent_and_lose_nothing(tmp_path: Path) -> None:
+    in_processes(BY_PROCESSES, tmp_path / "whole", tmp_path / "broken")
+    assert bytes_of(the_dataset(tmp_path / "broken")) == bytes_of(the_dataset(tmp_path / "whole"))
+
+
+def test_an_error_in_a_process_is_told_as_it_is(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(row: Any) -> Any:
+        raise DataError(f"no such frame of {row['image_id']}", hint="look again")
+
+    frame = pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]})
+    monkeypatch.setattr(decoding, "FEW", 0)
+    with pytest.raises(DataError, match=r"^no such frame of a \(look again\)$") as told:
+        decoding.decode_all(fail, frame, 32, work)
+    assert told.value.hint == "look again"
+
+
 def test_two_processes_at_once_make_one_dataset(tmp_path: Path) -> None:
     in_processes(
         "both = [begin(sys.argv[1]), begin(sys.argv[1])]; assert [*map(status, both)] == [0, 0]", tmp_path
@@ -393,7 +428,7 @@ FULL = """
 small, whole = map(Path, sys.argv[1:])
 assert status(begin(whole)) == 0
 os.system(f"mount -t tmpfs none {small}")
-for room in ("400k", "800k", "1000k", "1250k", "1350k"):
+for room in ("600k", "1000k", "1400k", "1800k", "2200k"):
     os.system(f"mount -o remount,size={room} {small}")
     assert status(begin(small / "work")) == 1, room
     sys.stdout.flush()

@@ -1,36 +1,48 @@
 """Decoding a cohort's images on all cores, in chunks from which a killed process goes on.
 
-Threads decode: Pillow releases the interpreter's lock. While a finished chunk is written the next is being
-decoded, and there are never more than two chunks in memory, however large the cohort.
+A chunk is decoded, and its file written, by one worker: pixels do not travel between processes, and there
+are no more chunks in memory than cores, however large the cohort.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from radtransfer.atomic import atomic_file
+from radtransfer.data.duplicates import COMPARED, RESEMBLING, fingerprint
+from radtransfer.data.duplicates import THUMBNAIL as INDEXED
 from radtransfer.data.images import DecodeError, standardise
 from radtransfer.data.quality import defect, warning
 from radtransfer.errors import DataError, RadtransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from radtransfer.data.fetch import Progress
     from radtransfer.data.formats import Format
     from radtransfer.data.images import Grey
 
-CHUNK: Final = 256
+CHUNK: Final = 64
 """Images between two points from which decoding resumes."""
+
+FEW: Final = 512
+"""Images up to which threads decode: processes are faster, but need a second to start."""
+
+IDLE: Final = 10
+"""Seconds without work after which a process that decodes gives its memory back."""
 
 THUMBNAIL: Final = 64
 """Side of the thumbnails of excluded images, pixels."""
@@ -74,10 +86,11 @@ Reader = Callable[[Mapping[str, Any]], Decoded]
 """Decodes one row of a cohort."""
 
 
-def reader(layout: Format, root: Path, size: int) -> Reader:
-    """Way from a row of the cohort to the square that is stored.
+@dataclass(frozen=True)
+class FromFiles:
+    """Way from a row of the cohort, through its raw file, to the square that is stored.
 
-    Parameters
+    Attributes
     ----------
     layout : Format
         Reads the raw files.
@@ -87,20 +100,23 @@ def reader(layout: Format, root: Path, size: int) -> Reader:
         Side of the square, pixels.
     """
 
-    def read(row: Mapping[str, Any]) -> Decoded:
-        path = root / row["path"]
+    layout: Format
+    root: Path
+    size: int
+
+    def __call__(self, row: Mapping[str, Any]) -> Decoded:
+        """Read, judge and reduce an image."""
+        path = self.root / row["path"]
         alone = pd.isna(row.get("frame")) and path.is_file()
         file_bytes = path.stat().st_size if alone else 0
         try:
-            image = layout.read_image(root, row)
+            image = self.layout.read_image(self.root, row)
         except DecodeError:
             return Decoded(None, DOES_NOT_DECODE, raw=(file_bytes, 0, 0))
         raw, modality = (file_bytes, *image.shape), row["modality"]
-        if fault := defect(image, size, modality=modality):
+        if fault := defect(image, self.size, modality=modality):
             return Decoded(None, fault, thumbnail=thumbnail(image), raw=raw)
-        return Decoded(standardise(image, size), warning=warning(image, modality=modality), raw=raw)
-
-    return read
+        return Decoded(standardise(image, self.size), warning=warning(image, modality=modality), raw=raw)
 
 
 def thumbnail(image: Grey) -> Grey:
@@ -116,26 +132,35 @@ class Chunk:
     ----------
     pixels : ndarray of uint8, shape (n_sound, size, size)
         Images that are not excluded, in the order of the cohort.
+    digests, small, large : ndarray
+        Their :class:`~radtransfer.data.duplicates.Fingerprints`.
     thumbnails : ndarray of uint8, shape (n_excluded, 64, 64)
-        Images that are.
+        Images that are excluded.
     faults, warnings : ndarray of str, shape (n,)
     raw : ndarray of int, shape (n, 3)
         Columns :data:`RECORDED`.
     """
 
     pixels: NDArray[np.uint8]
+    digests: NDArray[np.bytes_]
+    small: NDArray[np.uint8]
+    large: NDArray[np.uint8]
     thumbnails: NDArray[np.uint8]
     faults: NDArray[np.str_]
     warnings: NDArray[np.str_]
     raw: NDArray[np.int64]
 
     @classmethod
-    def of(cls, images: list[Decoded], size: int) -> Chunk:
+    def of(cls, images: Sequence[Decoded], size: int) -> Chunk:
         """Put decoded images together."""
         pixels = [image.image for image in images if image.image is not None]
+        prints = [fingerprint(image, size=min(size, COMPARED)) for image in pixels]
         thumbnails = [image.thumbnail for image in images if image.fault]
         return cls(
             np.array(pixels, dtype=np.uint8).reshape(-1, size, size),
+            np.array([digest for digest, _, _ in prints], dtype="S16"),
+            np.array([small for _, small, _ in prints], dtype=np.uint8).reshape(-1, INDEXED, INDEXED),
+            np.array([large for _, _, large in prints], dtype=np.uint8).reshape(-1, RESEMBLING, RESEMBLING),
             np.array(thumbnails, dtype=np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL),
             np.array([image.fault for image in images], dtype=np.str_),
             np.array([image.warning for image in images], dtype=np.str_),
@@ -163,7 +188,7 @@ def decode_all(
     Parameters
     ----------
     read : callable
-        Decodes one row, see :func:`reader`.
+        Decodes one row, see :class:`FromFiles`; of more than :data:`FEW` images in other processes.
     frame : DataFrame
         The cohort's.
     size : int
@@ -183,45 +208,54 @@ def decode_all(
     DataError
         If reading an image fails otherwise than by not decoding; names image and file.
     """
-    paths = [folder / f"{start:08d}.npz" for start in range(0, len(frame), CHUNK)]
-    done = 0
-    for path, images in _by_chunk(read, frame, paths):
-        if images:
-            Chunk.of([_result(image, frame, done + i) for i, image in enumerate(images)], size).save(path)
-        done = min(done + CHUNK, len(frame))
+    paths = {start: folder / f"{start:08d}.npz" for start in range(0, len(frame), CHUNK)}
+    missing = [start for start, path in paths.items() if not path.is_file()]
+    work = Parallel(
+        n_jobs=-1,
+        prefer="processes" if len(missing) * CHUNK > FEW else "threads",
+        return_as="generator_unordered",
+        batch_size=1,
+        idle_worker_timeout=IDLE,
+    )
+    chunks = (
+        delayed(_decode)(
+            read, frame.iloc[start : start + CHUNK].to_dict("records"), size, paths[start], os.getpid()
+        )
+        for start in missing
+    )
+    done = len(frame) - sum(len(frame.iloc[start : start + CHUNK]) for start in missing)
+    for n_images in work(chunks):
+        done += n_images
         if progress:
             progress("decode images", done, len(frame))
-    return paths
+    return list(paths.values())
 
 
-def _by_chunk(
-    read: Reader, frame: pd.DataFrame, paths: list[Path]
-) -> Iterator[tuple[Path, list[Future[Decoded]]]]:
-    """Each chunk with its images, on their way; none if the chunk is there. One chunk ahead."""
-    pool = ThreadPoolExecutor(_n_cores())
-    begun: deque[tuple[Path, list[Future[Decoded]]]] = deque()
+def _decode(read: Reader, rows: list[dict[str, Any]], size: int, path: Path, parent: int) -> int:
+    """Decode a chunk into its file; number of images."""
+    _end_with(parent)
+    Chunk.of([_read(read, row) for row in rows], size).save(path)
+    return len(rows)
+
+
+def _read(read: Reader, row: Mapping[str, Any]) -> Decoded:
     try:
-        for start, path in zip(range(0, len(frame), CHUNK), paths, strict=True):
-            part = frame.iloc[:0] if path.is_file() else frame.iloc[start : start + CHUNK]
-            rows: list[Any] = part.to_dict("records")
-            begun.append((path, [pool.submit(read, row) for row in rows]))
-            if len(begun) > 1:
-                yield begun.popleft()
-        yield from begun
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _result(image: Future[Decoded], frame: pd.DataFrame, row: int) -> Decoded:
-    try:
-        return image.result()
+        return read(row)
     except RadtransferError:
         raise
     except Exception as error:
-        image_id, path = frame.iloc[row][["image_id", "path"]]
-        message = f"image {image_id} was not read from {path}: {type(error).__name__}: {error}"
-        raise DataError(message) from error
+        what = f"{type(error).__name__}: {error}"
+        raise DataError(f"image {row['image_id']} was not read from {row['path']}: {what}") from error
 
 
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@cache
+def _end_with(parent: int) -> None:
+    """Let this process, if it is another one, end when its parent is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(1)
+        os._exit(1)
+
+    if os.getpid() != parent:
+        Thread(target=watch, daemon=True).start()

@@ -77,8 +77,11 @@ _FEW: Final = 150
 """Up to so many images every pair is a candidate: there is nothing to learn an index from."""
 
 _CHUNK: Final = 512
-_PAIRS: Final = 1_000_000
+_PAIRS: Final = 100_000
 """Candidates held at once."""
+
+_AT_HAND: Final = 1024
+"""Reduced images kept while candidates are compared in full, 16 kB each."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,52 @@ class Duplicates:
         )
 
 
+@dataclass(frozen=True)
+class Fingerprints:
+    """What the search for duplicates keeps of each image, see :func:`fingerprint`.
+
+    Attributes
+    ----------
+    digests : ndarray of bytes, shape (n,)
+    small : ndarray of uint8, shape (n, 12, 12)
+    large : ndarray of uint8, shape (n, 48, 48)
+        Or anything that is indexed like it, one image at a time: it may lie on disk.
+    """
+
+    digests: NDArray[np.bytes_]
+    small: NDArray[np.uint8]
+    large: NDArray[np.uint8]
+
+
+def fingerprint(image: Grey, *, size: int = COMPARED) -> tuple[bytes, Grey, Grey]:
+    """Digest and thumbnails of an image.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width)
+    size : int
+        Side to which images of the collection are reduced first: 128 pixels or the shortest side of any.
+
+    Returns
+    -------
+    digest : bytes
+        Of shape and pixels, 16 bytes; none of a constant image, which is like nothing.
+    small, large : ndarray of uint8, shapes (12, 12) and (48, 48)
+        Thumbnails to index and to sieve with.
+    """
+    reduced = _reduced(image, size)
+    digest = b""
+    if reduced.min() < reduced.max():
+        shape = np.array(image.shape).tobytes()
+        hashed = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=15, key=shape).digest()
+        digest = hashed + b"."  # numpy takes zeros off the end
+    return digest, _reduced(reduced, THUMBNAIL), _reduced(reduced, RESEMBLING)
+
+
 def find_duplicates(
     images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
     *,
+    fingerprints: Fingerprints | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Duplicates:
     """Exact and near duplicates within one collection of images, or within and across several.
@@ -148,8 +194,10 @@ def find_duplicates(
     Parameters
     ----------
     images : ndarray of uint8, shape (n, height, width), or sequence of such arrays
-        May be memory-mapped: images are read in chunks, and what is kept of each is 3 kB. Positions
-        are counted through several arrays, whose sizes may differ. Constant images are like nothing.
+        May be memory-mapped: images are read one by one. Positions are counted through several arrays, whose
+        sizes may differ. Constant images are like nothing.
+    fingerprints : Fingerprints, optional
+        Of these images, at the size :func:`fingerprint` names; made here if not given, 3 kB an image.
     progress : callable, optional
         Called with what is being done, how much of it is done, and of how much.
 
@@ -164,14 +212,14 @@ def find_duplicates(
     """
     stack = _Stack([images] if isinstance(images, np.ndarray) else images)
     tell = progress or (lambda *_: None)
-    digests, small, large = _fingerprints(stack, tell)
-    exact = _same(digests)
-    single = np.setdiff1d(np.flatnonzero(small.any(axis=1)), exact[:, 1])
+    known = fingerprints or _fingerprints(stack, tell)
+    exact = _same(known.digests)
+    single = np.setdiff1d(np.flatnonzero(known.digests), exact[:, 1])
     near, alike, n_candidates, n_compared = [np.empty((0, 2), np.intp)], [np.empty(0)], 0, 0
-    for found, done in _candidates(stack, single, small[single]):
+    for found, done in _candidates(stack, single, known.small):
         pairs = single[found]
         n_candidates += len(pairs)
-        pairs = pairs[_resemblance(large, pairs) >= RESEMBLANCE]
+        pairs = pairs[_resemblance(known.large, pairs) >= RESEMBLANCE]
         n_compared += len(pairs)
         value = _correlations(stack, pairs)
         near.append(pairs[value >= CONFIRMED])
@@ -320,49 +368,38 @@ def _unit(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(flat / np.where(norm > 0, norm, 1), dtype=np.float32)
 
 
-def _fingerprints(
-    stack: _Stack, tell: Callable[[str, int, int], None]
-) -> tuple[NDArray[np.bytes_], NDArray[np.float32], NDArray[np.uint8]]:
-    """Digest, 12 x 12 and 48 x 48 thumbnail of every image, from one reading; constant ones are all 0."""
+def _fingerprints(stack: _Stack, tell: Callable[[str, int, int], None]) -> Fingerprints:
+    """Fingerprints of images, from one reading."""
     n = len(stack)
-    digests = np.empty(n, dtype="S16")
-    small = np.zeros((n, THUMBNAIL**2), dtype=np.float32)
-    large = np.zeros((n, RESEMBLING, RESEMBLING), dtype=np.uint8)
+    made = Fingerprints(
+        np.empty(n, dtype="S16"),
+        np.empty((n, THUMBNAIL, THUMBNAIL), dtype=np.uint8),
+        np.empty((n, RESEMBLING, RESEMBLING), dtype=np.uint8),
+    )
 
     def read(start: int) -> None:
-        rows = slice(start, min(start + _CHUNK, n))
-        tiny = np.zeros((rows.stop - start, THUMBNAIL, THUMBNAIL), dtype=np.uint8)
-        for row in range(start, rows.stop):
-            image = np.ascontiguousarray(stack[row])
-            shape = np.array(image.shape).tobytes()
-            digests[row] = hashlib.blake2b(image.data, digest_size=15, key=shape).digest() + b"."
-            reduced = _reduced(image, stack.size)
-            if reduced.min() < reduced.max():
-                tiny[row - start] = _reduced(reduced, THUMBNAIL)
-                large[row] = _reduced(reduced, RESEMBLING)
-            else:
-                digests[row] = row.to_bytes(15, "big") + b"="  # unlike any other
-        small[rows] = _unit(tiny)
+        for row in range(start, min(start + _CHUNK, n)):
+            made.digests[row], made.small[row], made.large[row] = fingerprint(stack[row], size=stack.size)
 
     # OpenCV and hashlib release the interpreter's lock
     with ThreadPoolExecutor() as pool:
         for done, _ in enumerate(pool.map(read, range(0, n, _CHUNK)), start=1):
             tell("read images", min(done * _CHUNK, n), n)
-    return digests, small, large
+    return made
 
 
 def _same(digests: NDArray[np.bytes_]) -> NDArray[np.intp]:
     """Each repeated digest's positions, paired with the first of them."""
     _, first, which = np.unique(digests, return_index=True, return_inverse=True)
-    pairs = np.column_stack([first[which], np.arange(len(digests))])
+    pairs = np.column_stack([first[which], np.arange(len(digests))])[digests != b""]
     same: NDArray[np.intp] = pairs[pairs[:, 0] < pairs[:, 1]].astype(np.intp)
     return same
 
 
 def _candidates(
-    stack: _Stack, positions: NDArray[np.intp], thumbnails: NDArray[np.float32]
+    stack: _Stack, positions: NDArray[np.intp], thumbnails: NDArray[np.uint8]
 ) -> Iterator[tuple[NDArray[np.intp], int]]:
-    """Pairs of rows of ``thumbnails`` that may be near duplicates, in portions; also how far that is."""
+    """Pairs of rows of ``positions`` that may be near duplicates, in portions; also how far that is."""
     n = len(positions)
     if n <= _FEW:
         yield np.argwhere(np.triu(np.ones((n, n), dtype=bool), k=1)), n
@@ -378,9 +415,9 @@ def _candidates(
 
 
 def _coordinates(
-    stack: _Stack, positions: NDArray[np.intp], thumbnails: NDArray[np.float32]
+    stack: _Stack, positions: NDArray[np.intp], thumbnails: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float64], float]:
-    """Fisher's discriminant coordinates of thumbnails, and the radius that holds disturbed copies."""
+    """Fisher's discriminant coordinates of images, and the radius that holds disturbed copies."""
     rng = np.random.default_rng(0)
     sample = np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(np.intp))
     copies = [
@@ -392,7 +429,8 @@ def _coordinates(
     # shrinkage: copies of a sample of images do not fill all 144 dimensions
     fisher = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=_DIRECTIONS)
     fisher.fit(disturbed_thumbnails, origin)
-    place = fisher.transform(thumbnails)
+    portions = (positions[start : start + _CHUNK] for start in range(0, len(positions), _CHUNK))
+    place = np.concatenate([fisher.transform(_unit(thumbnails[portion])) for portion in portions])
     moved = np.linalg.norm(fisher.transform(disturbed_thumbnails) - place[origin], axis=1)
     return place, float(np.quantile(moved, _TOLERATED))
 
@@ -405,7 +443,7 @@ def _resemblance(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDAr
 def _correlations(stack: _Stack, pairs: NDArray[np.intp]) -> NDArray[np.float64]:
     """Correlation in full of each pair; pairs are ordered by their first image, which is kept at hand."""
 
-    @lru_cache(maxsize=4096)
+    @lru_cache(maxsize=_AT_HAND)
     def reduced(position: int) -> Grey:
         return _reduced(stack[position], stack.size)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -28,11 +28,11 @@ from radtransfer.data.decoding import (
     RECORDED,
     THUMBNAIL,
     Decoded,
+    FromFiles,
     decode_all,
     read_part,
-    reader,
 )
-from radtransfer.data.duplicates import Duplicates, find_duplicates, join_groups
+from radtransfer.data.duplicates import RESEMBLING, Duplicates, Fingerprints, find_duplicates, join_groups
 from radtransfer.data.fetch import fetch
 from radtransfer.data.formats import load_format, read_cohort
 from radtransfer.data.manifest import load_manifest
@@ -296,7 +296,7 @@ def curate(
                 # nothing else in the folder was verified
                 cohort = cohort.keep(cohort.frame["path"].isin(listed))
             cohort, flow = select(cohort, task=task, age_min=age_min, age_max=age_max)
-            read = _or_from_other_tasks(reader(layout, root, image_size), parameters)
+            read = _FromOtherTasks.of(parameters, otherwise=FromFiles(layout, root, image_size))
             files = decode_all(read, cohort.frame, image_size, chunks, progress)
             # what a killed process leaves behind goes with the chunks
             _store(chunks / "complete", cohort, flow, files, parameters)
@@ -323,30 +323,43 @@ def _raw_folder(dataset_id: str, phantom: PhantomSpec | None, progress: Progress
     return root
 
 
-def _or_from_other_tasks(read: Reader, parameters: Mapping[str, Any]) -> Reader:
+@dataclass(frozen=True)
+class _FromOtherTasks:
     """Reader that takes what was decoded for another task or selection of the same files."""
-    known: dict[str, tuple[CuratedDataset, int]] = {}
-    for told in paths.curated_dir().glob(f"{parameters['dataset']}-*/curation.json"):
-        others = json.loads(told.read_text(encoding="utf-8"))["parameters"]
-        if all(others.get(name) == parameters[name] for name in DECODING):
-            try:
-                dataset = CuratedDataset.open(told.parent)
-            except DataError:
-                continue  # whoever wants that dataset will be told
-            known |= {name: (dataset, row) for row, name in enumerate(dataset.cohort.frame["image_id"])}
 
-    def read_or_copy(row: Mapping[str, Any]) -> Decoded:
-        if row["image_id"] not in known:
-            return read(row)
-        dataset, i = known[row["image_id"]]
-        facts = dataset.cohort.frame.iloc[i]
-        return Decoded(
-            np.array(dataset.images[i]),
-            warning="" if pd.isna(facts["quality_warning"]) else facts["quality_warning"],
-            raw=tuple(0 if pd.isna(facts[name]) else int(facts[name]) for name in RECORDED),
-        )
+    folders: tuple[Path, ...]
+    otherwise: Reader
 
-    return read_or_copy
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], *, otherwise: Reader) -> _FromOtherTasks:
+        """Find the curated datasets that were decoded with the same parameters."""
+        folders = []
+        for told in sorted(paths.curated_dir().glob(f"{parameters['dataset']}-*/curation.json")):
+            others = json.loads(told.read_text(encoding="utf-8"))["parameters"]
+            if all(others.get(name) == parameters[name] for name in DECODING):
+                try:
+                    folders.append(CuratedDataset.open(told.parent).folder)
+                except DataError:
+                    continue  # whoever wants that dataset will be told
+        return cls(tuple(folders), otherwise)
+
+    def __call__(self, row: Mapping[str, Any]) -> Decoded:
+        for dataset, rows in map(_rows, self.folders):
+            if (i := rows.get(row["image_id"])) is not None:
+                facts = dataset.cohort.frame.iloc[i]
+                return Decoded(
+                    np.array(dataset.images[i]),
+                    warning="" if pd.isna(facts["quality_warning"]) else facts["quality_warning"],
+                    raw=tuple(0 if pd.isna(facts[name]) else int(facts[name]) for name in RECORDED),
+                )
+        return self.otherwise(row)
+
+
+@lru_cache(maxsize=8)
+def _rows(folder: Path) -> tuple[CuratedDataset, dict[str, int]]:
+    """Curated dataset, and each image's row; every process that decodes opens it once."""
+    dataset = CuratedDataset(folder, json.loads((folder / "curation.json").read_text(encoding="utf-8")))
+    return dataset, {name: row for row, name in enumerate(dataset.cohort.frame["image_id"])}
 
 
 def _facts(files: Sequence[Path]) -> pd.DataFrame:
@@ -391,8 +404,7 @@ def _store(
             (cohort.n_images, size, size),
             (read_part(path, "pixels") for path in files),
         )
-        images = _OnDisk(folder / "images.npy")
-        duplicates = find_duplicates([images])  # type: ignore[list-item]
+        duplicates = _find_duplicates(folder / "images.npy", files)
         ids = cohort.frame["image_id"]
         cohort = cohort.assign(
             group_id=join_groups(ids.tolist(), cohort.frame["group_id"].tolist(), duplicates.pairs)
@@ -401,11 +413,12 @@ def _store(
         used = cohort.frame["image_id"].isin(assignment["image_id"]).to_numpy()
         if not used.all():
             cohort = cohort.keep(used)
-            pixels = _write_array(
-                folder / "used.npy",
-                (cohort.n_images, size, size),
-                (images[int(row)] for row in np.flatnonzero(used)),
-            )
+            with _OnDisk(folder / "images.npy") as images:
+                pixels = _write_array(
+                    folder / "used.npy",
+                    (cohort.n_images, size, size),
+                    (images[int(row)] for row in np.flatnonzero(used)),
+                )
             (folder / "used.npy").replace(folder / "images.npy")
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
         assignment.to_parquet(folder / "assignment.parquet", index=False)
@@ -471,21 +484,42 @@ def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:
     return columns, json.loads(rows)
 
 
+def _find_duplicates(pixels: Path, files: Sequence[Path]) -> Duplicates:
+    """Duplicates among stored images, by the fingerprints that chunks hold; the large ones stay on disk."""
+    digests, small = (
+        np.concatenate([read_part(path, name) for path in files]) for name in ("digests", "small")
+    )
+    large = pixels.with_name("large.npy")
+    shape = (len(digests), RESEMBLING, RESEMBLING)
+    _write_array(large, shape, (read_part(path, "large") for path in files))
+    with _OnDisk(pixels) as images, _OnDisk(large) as on_disk:
+        known = Fingerprints(digests, small, on_disk)  # type: ignore[arg-type]
+        found = find_duplicates([images], fingerprints=known)  # type: ignore[list-item]
+    large.unlink()
+    return found
+
+
 class _OnDisk:
     """Images of a ``.npy`` file, read one by one: what is read of a memory map counts as memory."""
 
     def __init__(self, path: Path) -> None:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        self.path, self.offset = path, mapped.offset
         self.shape, self.dtype, self.ndim = mapped.shape, mapped.dtype, mapped.ndim
+        self._offset, self._stream = mapped.offset, path.open("rb", buffering=0)
+
+    def __enter__(self) -> _OnDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         size = self.shape[1] * self.shape[2]
-        pixels = np.fromfile(self.path, np.uint8, size, offset=self.offset + int(row) * size)
-        return pixels.reshape(self.shape[1:])
+        self._stream.seek(self._offset + int(row) * size)
+        return np.frombuffer(self._stream.read(size), np.uint8).reshape(self.shape[1:])
 
 
 def _write_array(target: Path, shape: tuple[int, ...], parts: Iterable[NDArray[np.uint8]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -76,7 +76,8 @@ class Tables(Features):
     @cached_property
     def file_size(self) -> NDArray[np.float64]:
         """Logarithm of the size of each image's file, shape (n, 1)."""
-        return np.log(self.dataset.cohort.frame[["file_bytes"]].to_numpy(dtype=np.float64))
+        size = self.dataset.cohort.frame[["file_bytes"]].to_numpy(dtype=np.float64)
+        return np.asarray(np.log(size))
 
     @cached_property
     def frozen(self) -> NDArray[np.float64]:
@@ -124,17 +125,24 @@ class Material:
     tables: tuple[Tables, ...]
 
     @classmethod
-    def of(cls, *tables: Tables) -> Material:
-        """Images of datasets, each labelled by its own task; names of classes are those of the first."""
+    def of(cls, tables: Mapping[str, Tables]) -> Material:
+        """Images of datasets by name, each labelled by its own task; the classes are those of the first.
+
+        Of several datasets ids begin with the name: ``"pneumonia:0001"``.
+        """
         facts = []
-        for table in tables:
-            frame, known = table.dataset.cohort.frame, table.dataset.patients_known
-            unit = frame["patient_id" if known else "group_id"]
-            label = table.dataset.cohort.labels(table.dataset.task)
-            facts.append(pd.DataFrame({"image_id": frame["image_id"], "unit": unit, "label": label}))
-        first = tables[0].dataset
+        for name, each in tables.items():
+            frame = each.dataset.cohort.frame
+            unit = "patient_id" if each.dataset.patients_known else "group_id"
+            ids = frame[["image_id", unit]].set_axis(["image_id", "unit"], axis="columns")
+            ids = f"{name}:" + ids if len(tables) > 1 else ids
+            facts.append(ids.assign(label=each.dataset.labels(each.dataset.task)))
+        first = next(iter(tables.values())).dataset
         return cls(
-            first.task, first.cohort.classes_of(first.task), pd.concat(facts, ignore_index=True), tables
+            task=first.task,
+            classes=first.cohort.classes_of(first.task),
+            facts=pd.concat(facts, ignore_index=True),
+            tables=tuple(tables.values()),
         )
 
     @property
@@ -157,8 +165,8 @@ class Material:
         """Features for a learner, one row an image."""
         parts = [learner.features(table) for table in self.tables]
         if isinstance(parts[0], pd.DataFrame):
-            return pd.concat(parts, ignore_index=True)
-        return np.concatenate(parts)
+            return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+        return np.concatenate([np.asarray(part) for part in parts])
 
 
 def fit_deals(

@@ -8,7 +8,7 @@ patient with images in several folds is one patient: folds are no strata. Fitted
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -156,7 +156,7 @@ def compare(
     return Comparison(arms, level, bootstrap, samples)
 
 
-def _placed(values: NDArray, mine: NDArray[np.bool_]) -> NDArray:
+def _placed(values: NDArray[Any], mine: NDArray[np.bool_]) -> NDArray[Any]:
     """Values of one protocol's images among those of all, 0 for the others."""
     placed = np.zeros(len(mine), dtype=values.dtype)
     placed[mine] = values

@@ -24,6 +24,8 @@ _MODELS = {
     "efficientnet_lite0_finetuned": "EfficientNet-Lite0, fine-tuned",
     "mobilenet_frozen": "MobileNet, frozen",
     "mobilenet_finetuned": "MobileNet, fine-tuned",
+    "mobilenet_logistic": "MobileNet, frozen, logistic regression",
+    "file_size": "Size of the file only",
 }
 
 _TASKS = {
@@ -33,6 +35,7 @@ _TASKS = {
     "tumour": "Tumour type, brain MRI",
     "nodule": "Nodule, chest CT",
     "kermany_normal": "Pneumonia v. normal, chest X-ray of children",
+    "haemorrhage_all": "Haemorrhage, all slices of head CT",
     "tumour4": "Tumour type or none, brain MRI",
     "rsna": "Pneumonia, chest X-ray (RSNA)",
 }

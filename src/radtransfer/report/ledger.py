@@ -103,6 +103,8 @@ class Claim(_Strict):
         C1 to C11.
     claim, paper : str
         What is claimed, and the paper's figure.
+    accuracy : tuple of float or None
+        Accuracy that the paper reports of its networks, from and to, as a fraction.
     finding : Comparison, NonInferiority, Open or NotTestable
         How the row is filled.
     caveat : str
@@ -114,6 +116,7 @@ class Claim(_Strict):
     id: str = Field(pattern=r"^C\d+$")
     claim: str
     paper: str
+    accuracy: tuple[float, float] | None = None
     finding: Annotated[Comparison | NonInferiority | Open | NotTestable, Field(discriminator="kind")]
     caveat: str = ""
     section: str | None = None

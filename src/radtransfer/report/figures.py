@@ -232,6 +232,91 @@ def pr_curves(data: pd.DataFrame) -> Figure:
     return unit_curves(data, xlabel="Sensitivity (recall)", ylabel="Precision")
 
 
+def lines(
+    data: pd.DataFrame,
+    *,
+    xlabel: str,
+    ylabel: str,
+    ylim: tuple[float, float] | None = None,
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
+    """Curves with bands on axes of their own.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label, x, y and, for a band, low and high (missing where a curve has none).
+    xlabel, ylabel : str
+        Axis labels.
+    ylim : tuple of float, optional
+        Vertical axis; what lies outside is cut off.
+    marks : mapping of str to float, optional
+        Words to where they stand on the horizontal axis, at a dashed line.
+    """
+    with mpl.rc_context(_STYLE):
+        labels = list(dict.fromkeys(data["label"]))
+        fig = Figure(figsize=(WIDTH, 4.2 + 0.28 * len(labels)), layout="constrained")
+        ax = fig.add_subplot()
+        for position, (label, style) in enumerate(zip(labels, cycle(LINES), strict=False)):
+            curve = data.loc[data["label"] == label].sort_values("x")
+            colour = _colour(position)
+            if {"low", "high"} <= set(curve):
+                ax.fill_between(
+                    curve["x"], curve["low"], curve["high"], color=colour, alpha=0.13, linewidth=0
+                )
+            ax.plot(curve["x"], curve["y"], color=colour, linestyle=style, label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        if ylim:
+            ax.set_ylim(ylim)
+        for words, place in (marks or {}).items():
+            ax.axvline(place, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            ax.text(
+                place, 0.99, f" {words}", transform=ax.get_xaxis_transform(), va="top", size=10, color=_MUTED
+            )
+        ax.grid(True)
+        fig.legend(loc="outside lower left", handlelength=3.2)
+    return fig
+
+
+def tornado(data: pd.DataFrame, *, xlabel: str, base: float) -> Figure:
+    """One-way sensitivity: how far each input alone moves a result from its value at all assumptions.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label, at_low and at_high (result at the input's low and high limit), and low and high, the
+        limits as text; the input that matters most first.
+    xlabel : str
+        Result with its unit.
+    base : float
+        Result at all assumptions.
+    """
+    rows = data.to_dict("records")
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, 0.62 * len(rows) + 0.9), layout="constrained")
+        ax = fig.add_subplot()
+        for position, row in enumerate(rows):
+            for end, colour in (("low", BLUE), ("high", ORANGE)):
+                width = row[f"at_{end}"] - base
+                ax.barh(position, width, left=base, height=0.34, color=colour)
+            ax.text(
+                0,
+                position - 0.38,
+                f"{row['label']}: {row['low']} to {row['high']}",
+                transform=ax.get_yaxis_transform(),
+                va="center",
+                size=10.5,
+            )
+        ax.axvline(base, color=_MUTED, linewidth=1)
+        ax.axvline(0, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        ax.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.75))
+        ax.yaxis.set_visible(False)
+        ax.spines["left"].set_visible(False)
+        keys = [Rectangle((0, 0), 1, 1, color=colour) for colour in (BLUE, ORANGE)]
+        fig.legend(keys, ["at the low limit", "at the high limit"], loc="outside lower center", ncols=2)
+    return fig
+
+
 def forest(data: pd.DataFrame, *, xlabel: str, reference: float | None = None, digits: int = 3) -> Figure:
     """Forest plot: each row's label and figures stand above its interval, to suit a narrow screen.
 
@@ -285,6 +370,66 @@ def forest(data: pd.DataFrame, *, xlabel: str, reference: float | None = None, d
         ax.xaxis.set_major_locator(MaxNLocator(6))
         if groups:
             fig.legend(loc="outside lower center", ncols=min(len(groups), 4), columnspacing=1.4)
+    return fig
+
+
+def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digits: int = 3) -> Figure:
+    """Two estimates a row with their intervals, joined; each label stands above its row.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label; first, first_low and first_high; the same of second; and, missing where there is none,
+        first_mark and second_mark (what each is compared with) and band_low and band_high (of both).
+    xlabel : str
+        Measure with its unit.
+    names : mapping of str to str
+        What ``first``, ``second`` and, where they are drawn, ``mark`` and ``band`` are.
+    digits : int
+        Decimals of the printed figures.
+    """
+    rows = data.to_dict("records")
+    pitch = 0.62  # inches from row to row
+    drawn = {"first": (ORANGE, "s", -0.09), "second": (BLUE, "o", 0.13)}
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, pitch * len(rows) + 1.15), layout="constrained")
+        ax = fig.add_subplot()
+        for position, row in enumerate(rows):
+            values = [float(row[side]) for side in drawn]
+            ax.plot(values, [position + at for _, _, at in drawn.values()], color=_FAINT, linewidth=3, zorder=1)
+            for side, (colour, marker, at) in drawn.items():
+                place = position + at
+                ax.plot([row[f"{side}_low"], row[f"{side}_high"]], [place] * 2, color=colour, linewidth=2)
+                ax.plot(row[side], place, marker, color=colour, markersize=6.5)
+                if not np.isnan(mark := float(row.get(f"{side}_mark", np.nan))):
+                    ax.plot(mark, place, "|", color=_MUTED, markersize=9, markeredgewidth=1.6)
+            if not np.isnan(low := float(row.get("band_low", np.nan))):
+                high = max(float(row["band_high"]), low + 0.002)
+                ax.fill_betweenx([position - 0.24, position + 0.28], low, high, color=_INK, linewidth=0)
+            line: Any = {"transform": ax.get_yaxis_transform(), "va": "center", "size": 10.5}
+            ax.text(0, position - 0.42, row["label"], ha="left", **line)
+            text = " → ".join(format_number(value, digits=digits) for value in values)
+            ax.text(1, position - 0.42, text, ha="right", **line)
+        handles = {
+            **{
+                side: Line2D([], [], color=colour, marker=marker, linewidth=2, label=names[side])
+                for side, (colour, marker, _) in drawn.items()
+            },
+            "mark": Line2D([], [], color=_MUTED, marker="|", linestyle="none", markersize=9, markeredgewidth=1.6),
+            "band": Line2D([], [], color=_INK, marker="|", linestyle="none", markersize=14, markeredgewidth=3),
+        }
+        ax.set(xlabel=xlabel, ylim=(len(rows) - 0.6, -0.75))
+        ax.margins(x=0.03)
+        ax.yaxis.set_visible(False)
+        ax.spines["left"].set_visible(False)
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+        fig.legend(
+            handles=[handles[key] for key in names],
+            labels=list(names.values()),
+            loc="outside lower center",
+            ncols=2,
+            columnspacing=1.4,
+        )
     return fig
 
 
@@ -554,4 +699,56 @@ def agreement_matrix(matrix: pd.DataFrame, *, colorbar: str) -> Figure:
         ax.tick_params(length=0)
         bar = fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.7, pad=0.02, label=colorbar)
         bar.ax.set_xlim(0, 1)
+    return fig
+
+
+def gaps_and_limits(data: pd.DataFrame, *, level: float) -> Figure:
+    """Gaps between groups beside the smallest gap that could have been seen, one panel a measure.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns label, measure, estimate, low, high, detectable (missing where there is none) and found.
+    level : float
+        Confidence level of the intervals.
+    """
+    labels, measures = (list(dict.fromkeys(data[name])) for name in ("label", "measure"))
+    largest = float(np.nanmax(data[["estimate", "high", "detectable"]].to_numpy(float), initial=0.05))
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, 0.5 * len(labels) + 1.75), layout="constrained")
+        axes = fig.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+        for ax, measure in zip(axes, measures, strict=True):
+            for row in data.loc[data["measure"] == measure].to_dict("records"):
+                place = labels.index(row["label"])
+                if not np.isnan(float(row["detectable"])):
+                    ax.barh(place, row["detectable"], height=0.34, color=_FAINT, zorder=1)
+                colour = ORANGE if row["found"] else BLUE
+                ax.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2)
+                ax.plot(
+                    row["estimate"],
+                    place,
+                    "D" if row["found"] else "o",
+                    color=colour,
+                    markerfacecolor=colour if row["found"] else "white",
+                    markersize=6.5,
+                )
+            ax.set_title(measure, weight="bold", size=10.5)
+            ax.set(xlim=(0, min(1.02 * largest, 1.02)), ylim=(len(labels) - 0.6, -0.75), xlabel="Gap")
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.grid(True, axis="x")
+            ax.tick_params(axis="y", length=0, labelleft=False)
+            for place, label in enumerate(labels):
+                ax.text(0.01 * largest, place - 0.42, label, va="center", size=10)
+        handles = [
+            Line2D([], [], color=BLUE, marker="o", markerfacecolor="white", label="Gap, not significant"),
+            Line2D([], [], color=ORANGE, marker="D", label="Gap, significant (Holm)"),
+            Rectangle((0, 0), 1, 1, facecolor=_FAINT, label="Too small to be seen reliably"),
+        ]
+        fig.legend(
+            handles=handles,
+            loc="outside lower left",
+            ncols=1,
+            title=f"Lines: {level:.0%} intervals",
+            alignment="left",
+        )
     return fig

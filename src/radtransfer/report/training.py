@@ -33,7 +33,7 @@ def _by_model(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     return grouped
 
 
-def _validation_auc(record: RunRecord) -> float:
+def validation_auc(record: RunRecord) -> float:
     """AUC; of more than two classes the mean over classes, each against the rest."""
     part = record.predictions().query("part == 'validation'")
     areas = [roc_auc_score(rows["label"], rows["score"]) for _, rows in part.groupby("target")]
@@ -63,7 +63,7 @@ def runs_table(step: Step, records: Sequence[RunRecord], *, name: str, models: S
         row = {
             "Model": model_label(model, runs[0].spec.weights),
             "Folds": len(runs),
-            "Validation AUC": sum(map(_validation_auc, runs)) / len(runs),
+            "Validation AUC": sum(map(validation_auc, runs)) / len(runs),
             "Seconds a fold": sum(run.timings["train_s"] for run in runs) / len(runs),
         }
         if networks:

@@ -278,6 +278,27 @@ def lines(
     return fig
 
 
+def scatter(data: pd.DataFrame, *, xlabel: str, ylabel: str) -> Figure:
+    """Points around the two axes of no difference.
+
+    Parameters
+    ----------
+    data : DataFrame
+        Columns x and y.
+    xlabel, ylabel : str
+        Axis labels.
+    """
+    with mpl.rc_context(_STYLE):
+        fig = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+        ax = fig.add_subplot()
+        for line in (ax.axvline, ax.axhline):
+            line(0, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        ax.plot(data["x"], data["y"], "o", color=BLUE, markersize=3.5, alpha=0.45, markeredgewidth=0)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.grid(True)
+    return fig
+
+
 def tornado(data: pd.DataFrame, *, xlabel: str, base: float) -> Figure:
     """One-way sensitivity: how far each input alone moves a result from its value at all assumptions.
 
@@ -396,7 +417,9 @@ def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digit
         ax = fig.add_subplot()
         for position, row in enumerate(rows):
             values = [float(row[side]) for side in drawn]
-            ax.plot(values, [position + at for _, _, at in drawn.values()], color=_FAINT, linewidth=3, zorder=1)
+            ax.plot(
+                values, [position + at for _, _, at in drawn.values()], color=_FAINT, linewidth=3, zorder=1
+            )
             for side, (colour, marker, at) in drawn.items():
                 place = position + at
                 ax.plot([row[f"{side}_low"], row[f"{side}_high"]], [place] * 2, color=colour, linewidth=2)
@@ -415,8 +438,12 @@ def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digit
                 side: Line2D([], [], color=colour, marker=marker, linewidth=2, label=names[side])
                 for side, (colour, marker, _) in drawn.items()
             },
-            "mark": Line2D([], [], color=_MUTED, marker="|", linestyle="none", markersize=9, markeredgewidth=1.6),
-            "band": Line2D([], [], color=_INK, marker="|", linestyle="none", markersize=14, markeredgewidth=3),
+            "mark": Line2D(
+                [], [], color=_MUTED, marker="|", linestyle="none", markersize=9, markeredgewidth=1.6
+            ),
+            "band": Line2D(
+                [], [], color=_INK, marker="|", linestyle="none", markersize=14, markeredgewidth=3
+            ),
         }
         ax.set(xlabel=xlabel, ylim=(len(rows) - 0.6, -0.75))
         ax.margins(x=0.03)

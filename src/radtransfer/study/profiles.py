@@ -65,6 +65,14 @@ def _known(kind: str, names: list[str], known: Iterable[str]) -> list[str]:
     return names
 
 
+def _ascending(edges: list[int]) -> list[int]:
+    if edges != sorted(set(edges)):
+        raise ValueError("edges do not ascend")
+    return edges
+
+
+Edges = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_ascending)]
+
 NetworkNames = Annotated[
     list[str], Field(min_length=1), AfterValidator(lambda names: _known("network", names, NETWORKS))
 ]
@@ -267,6 +275,86 @@ class EvaluationParameters(NotebookParameters):
     SEED: Seed
 
 
+class SubgroupParameters(EvaluationParameters):
+    """``08_bias_subgroups``: which task, how images are grouped, and which gap counts as none.
+
+    Bands of age (years) and follow-up number begin at the edges. A group with fewer than ``MINIMUM_PATIENTS``
+    patients of either class is suppressed; one with fewer than ``MINIMUM_VALIDATION`` validation images of
+    either has no threshold of its own.
+    """
+
+    TASK: TaskName
+    AGE_EDGES: Edges
+    FOLLOW_UP_EDGES: Edges
+    MINIMUM_PATIENTS: Annotated[int, Field(ge=2)]
+    MINIMUM_VALIDATION: Annotated[int, Field(ge=1)]
+    MARGIN: Annotated[float, Field(gt=0, lt=1)]
+    N_PERMUTATIONS: Annotated[int, Field(ge=99, le=1_000_000)]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it names."""
+        return (self.TASK,)
+
+
+class ProtocolParameters(EvaluationParameters):
+    """``07_leakage_and_shortcuts``: which mistakes are made on which data, and what learns.
+
+    ``EXAMINED`` are data beside the study's tasks. ``OFFICIAL`` names those whose published split is judged,
+    ``BY_IMAGE`` those dealt by image, with groups of similar images at each of ``SIMILARITIES`` in between.
+    ``RESTRICTED`` gives the narrower task of data, ``MATCHED`` the column that their classes are matched by,
+    ``ELSEWHERE`` two collections that are tested by models of each other, or none. ``SHORTCUTS`` names, by
+    data, learners that see no disease; ``DISAGREEMENT``, by task, properties that may mislead a model. The
+    first of ``LEARNERS`` is the one that figures show.
+    """
+
+    EXAMINED: dict[TaskName, ExaminedParameters]
+    OFFICIAL: list[str]
+    BY_IMAGE: list[str]
+    SIMILARITIES: list[Annotated[float, Field(gt=0, lt=1)]]
+    RESTRICTED: dict[str, str]
+    MATCHED: dict[str, str]
+    ELSEWHERE: Annotated[list[str], Field(max_length=2)]
+    DISAGREEMENT: dict[str, list[str]]
+    LEARNERS: Annotated[list[str], Field(min_length=1)]
+    SHORTCUTS: dict[str, list[str]]
+    INPUT_SIZE: InputSize
+    N_FOLDS: Annotated[int, Field(ge=2, le=20)]
+    VALIDATION_FRACTION: Fraction
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> ProtocolParameters:
+        from radtransfer.data.leakage import NAMES, QUANTITIES
+        from radtransfer.protocols.arms import LEARNERS
+
+        for learners in (self.LEARNERS, *self.SHORTCUTS.values()):
+            _known("learner", learners, LEARNERS)
+        for properties in self.DISAGREEMENT.values():
+            _known("property", properties, (*QUANTITIES, *NAMES))
+        if len(self.ELSEWHERE) == 1:
+            raise ValueError("ELSEWHERE names one collection, two are needed")
+        return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks of the study that it names."""
+        named = chain(
+            self.OFFICIAL, self.BY_IMAGE, self.RESTRICTED, self.MATCHED, self.ELSEWHERE, self.SHORTCUTS
+        )
+        others = (name for name in named if name not in self.EXAMINED)
+        return tuple(dict.fromkeys(chain(others, self.DISAGREEMENT)))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Manifest ids of what it examines beside the study's tasks."""
+        return tuple(dict.fromkeys(own.dataset for own in self.EXAMINED.values()))
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the notebook loads pretrained weights of the manifest."""
+        return True
+
+
 class ReaderStudyParameters(NotebookParameters):
     """``09_reader_study``: whose readings, which findings, and the margin of non-inferiority."""
 
@@ -285,6 +373,22 @@ class ReaderStudyParameters(NotebookParameters):
 
 class StatisticsParameters(EvaluationParameters):
     """``10_statistics``: as in the evaluation, whose decisions and intervals it takes over."""
+
+
+class UtilityParameters(EvaluationParameters):
+    """``12_clinical_utility``: operating points, conformal sets, simulations.
+
+    ``SENSITIVITY`` and ``SPECIFICITY`` are fixed on validation images; conformal sets may miss ``ALPHA`` of
+    a class. The queue is simulated ``N_REPLICATES`` times with ``N_STUDIES`` studies, the costs are drawn
+    ``N_DRAWS`` times.
+    """
+
+    SENSITIVITY: Annotated[float, Field(gt=0.5, lt=1)]
+    SPECIFICITY: Annotated[float, Field(gt=0.5, lt=1)]
+    ALPHA: Fraction
+    N_STUDIES: Annotated[int, Field(ge=100, le=1_000_000)]
+    N_REPLICATES: Annotated[int, Field(ge=2, le=1000)]
+    N_DRAWS: Annotated[int, Field(ge=100, le=100_000)]
 
 
 class ClaimsParameters(NotebookParameters):
@@ -329,11 +433,33 @@ NOTEBOOKS: dict[str, Notebook] = {
             EvaluationParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
         ),
+        Notebook(
+            "07_leakage_and_shortcuts",
+            ProtocolParameters,
+            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+            ("book/claims.yaml",),
+        ),
+        Notebook(
+            "08_bias_subgroups",
+            SubgroupParameters,
+            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+        ),
         Notebook("09_reader_study", ReaderStudyParameters),
         Notebook(
             "10_statistics",
             StatisticsParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+        ),
+        Notebook(
+            "12_clinical_utility",
+            UtilityParameters,
+            (
+                "01_data_curation",
+                "02_traditional_baselines",
+                "03_transfer_learning",
+                "09_reader_study",
+            ),
+            ("book/assumptions.yaml",),
         ),
         Notebook(
             "13_claims",
@@ -343,6 +469,7 @@ NOTEBOOKS: dict[str, Notebook] = {
                 "02_traditional_baselines",
                 "03_transfer_learning",
                 "04_evaluation",
+                "08_bias_subgroups",
                 "09_reader_study",
             ),
             ("book/claims.yaml",),

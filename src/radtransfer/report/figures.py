@@ -636,7 +636,8 @@ def difference_matrix(data: pd.DataFrame, *, colorbar: str, digits: int = 2) -> 
         ax.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
         ax.tick_params(which="minor", length=0)
         ax.grid(True, which="minor", color=_FAINT)
-        fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.04, label=colorbar)
+        bar = fig.colorbar(image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.04, label=colorbar)
+        bar.ax.set_xlim(0 if np.nanmin(values) >= 0 else -largest, largest)
     return fig
 
 

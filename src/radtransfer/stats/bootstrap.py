@@ -139,8 +139,8 @@ class ClusterBootstrap:
         among : array_like of bool, shape (n_cases,), optional
             Cases that count; all by default.
         weighting : {"groups", "pairs"}
-            Whether groups weigh the same, or by their pairs of a positive and a negative case: the AUC is then
-            that of :func:`~radtransfer.stats.auc.stratified_auc`, and a group may lack a class.
+            Whether groups weigh the same, or by their pairs of a positive and a negative case: the AUC is
+            then that of :func:`~radtransfer.stats.auc.stratified_auc`, and a group may lack a class.
 
         Returns
         -------

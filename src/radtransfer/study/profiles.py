@@ -375,6 +375,49 @@ class StatisticsParameters(EvaluationParameters):
     """``10_statistics``: as in the evaluation, whose decisions and intervals it takes over."""
 
 
+class ExplanationParameters(EvaluationParameters):
+    """``11_explanations``: which networks are explained, and on how many images.
+
+    ``NETWORK_OF`` names the network that is explained in each binary task, ``COMPARED_OF`` others whose Grad-CAM
+    is held against its own. ``BOXES_FROM`` names the dataset whose list holds the experts' boxes of a task, where
+    the task's own cohort has none. The other numbers are those of :class:`radtransfer.explain.cases.CaseRules`.
+    """
+
+    NETWORK_OF: Annotated[dict[TaskName, str], Field(min_length=1)]
+    COMPARED_OF: dict[TaskName, NetworkNames]
+    BOXES_FROM: dict[TaskName, str]
+    BOXED: Annotated[int, Field(ge=2, le=10_000)]
+    CHECKED: Annotated[int, Field(ge=2, le=1000)]
+    RANDOM: Annotated[int, Field(ge=1, le=100)]
+    CHOSEN: Annotated[int, Field(ge=1, le=100)]
+
+    @field_validator("NETWORK_OF")
+    @classmethod
+    def _networks_exist(cls, value: dict[str, str]) -> dict[str, str]:
+        _known("network", list(dict.fromkeys(value.values())), NETWORKS)
+        return value
+
+    @property
+    def networks(self) -> dict[str, tuple[str, ...]]:
+        """Networks that it needs, by task."""
+        return {task: (name, *self.COMPARED_OF.get(task, ())) for task, name in self.NETWORK_OF.items()}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it names."""
+        return tuple(dict.fromkeys(chain(self.NETWORK_OF, self.COMPARED_OF, self.BOXES_FROM)))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Manifest ids whose data the notebook reads."""
+        return tuple(dict.fromkeys(self.BOXES_FROM.values()))
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the notebook loads pretrained weights of the manifest."""
+        return True
+
+
 class UtilityParameters(EvaluationParameters):
     """``12_clinical_utility``: operating points, conformal sets, simulations.
 
@@ -449,6 +492,11 @@ NOTEBOOKS: dict[str, Notebook] = {
             "10_statistics",
             StatisticsParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+        ),
+        Notebook(
+            "11_explanations",
+            ExplanationParameters,
+            ("01_data_curation", "03_transfer_learning"),
         ),
         Notebook(
             "12_clinical_utility",
@@ -603,6 +651,15 @@ def _across(notebooks: Mapping[str, NotebookParameters]) -> list[str]:
         for task in getattr(parameters, "tasks", ()):
             if task not in curation.TASKS:
                 problems.append(f"{name}: {unknown_name('task', task, curation.TASKS)}")
+    training, explaining = notebooks.get("03_transfer_learning"), notebooks.get("11_explanations")
+    if isinstance(training, TransferParameters) and isinstance(explaining, ExplanationParameters):
+        for task, names in explaining.networks.items():
+            trained = training.NETWORKS_OF.get(task, training.NETWORKS)
+            problems += [
+                f"11_explanations: {unknown_name(f'network of {task}', name, trained)}"
+                for name in names
+                if name not in trained
+            ]
     first, *others = folds_used or [""]
     problems += [
         f"{name}: scores other folds than {first}, so that their models could not be compared"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from radtransfer import paths
+from radtransfer.errors import unknown_name
+from radtransfer.explain.analysis import Examined, examine
+from radtransfer.explain.boxes import expert_boxes
+from radtransfer.explain.cases import CaseRules, choose
 from radtransfer.explain.maps import attention, cell_order, centre_map
 from radtransfer.explain.methods import METHODS, attribute, reference
 from radtransfer.explain.networks import ExplainedNetwork
@@ -28,6 +32,7 @@ from radtransfer.explain.records import (
     Settings,
 )
 from radtransfer.training.augment import resize
+from radtransfer.training.runs import predictions_of
 
 if TYPE_CHECKING:
     from radtransfer.data.store import CuratedDataset
@@ -39,6 +44,76 @@ OUTPUT = 1
 BATCH = 16
 
 
+def explain_task(
+    runs: Iterable[RunRecord],
+    dataset: CuratedDataset,
+    *,
+    network: str,
+    compared: Sequence[str],
+    boxes_from: str | None,
+    rules: CaseRules,
+    n_resamples: int,
+    level: float,
+    progress: Callable[[str], None] = print,
+) -> Examined:
+    """Explain a network of a task, and measure the explanations.
+
+    Parameters
+    ----------
+    runs : iterable of RunRecord
+        Among them those of the networks for the task of the dataset.
+    dataset : CuratedDataset
+        Of a binary task.
+    network : str
+        Explained by all methods.
+    compared : sequence of str
+        Further networks whose Grad-CAM is held against that of the first.
+    boxes_from : str or None
+        See :func:`radtransfer.explain.boxes.expert_boxes`.
+    rules : CaseRules
+        Their seed is also that of methods and intervals.
+    n_resamples : int
+    level : float
+    progress : callable
+        Called with lines to show.
+
+    Raises
+    ------
+    InputError
+        If a network was not trained for the task; names the nearest.
+    """
+    task, runs_of = dataset.task, dict[str, list[RunRecord]]()
+    for run in runs:
+        if run.spec.task == task and run.spec.kind == "network":
+            runs_of.setdefault(run.spec.model, []).append(run)
+    for name in (network, *compared):
+        if name not in runs_of:
+            raise unknown_name(f"network trained for {task}", name, runs_of)
+    boxes = expert_boxes(dataset, boxes_from)
+    cases = choose(predictions_of(runs_of[network]), set(boxes["image_id"]), rules)
+    settings = Settings(seed=rules.seed)
+    records = {network: explain_runs(runs_of[network], dataset, cases, settings=settings, progress=progress)}
+    for name in compared:
+        records[name] = explain_runs(
+            runs_of[name],
+            dataset,
+            cases.loc[cases["role"] == "boxed"].assign(checked=False),
+            settings=settings,
+            methods=("grad_cam",),
+            progress=progress,
+        )
+    return examine(
+        records,
+        cases,
+        boxes,
+        dataset.cohort.frame.set_index("image_id")["patient_id"],
+        task=task,
+        n_resamples=n_resamples,
+        level=level,
+        seed=rules.seed,
+    )
+
+
 def explain_runs(
     runs: Sequence[RunRecord],
     dataset: CuratedDataset,
@@ -46,7 +121,6 @@ def explain_runs(
     *,
     settings: Settings,
     methods: Sequence[str] = tuple(METHODS),
-    checks: bool = True,
     progress: Callable[[str], None] = print,
 ) -> list[ExplanationRecord]:
     """Explanations of the folds of a network, each of the test images that it has not seen.
@@ -57,12 +131,11 @@ def explain_runs(
         Of one network and a binary task, one a fold.
     dataset : CuratedDataset
     cases : DataFrame
-        As :func:`radtransfer.explain.cases.choose` makes it.
+        As :func:`radtransfer.explain.cases.choose` makes it; with those marked ``checked`` the methods
+        themselves are examined.
     settings : Settings
     methods : sequence of str
         Keys of :data:`radtransfer.explain.methods.METHODS`.
-    checks : bool
-        Whether to examine the methods with the cases that are marked ``checked``.
     progress : callable
         Called with lines to show.
 
@@ -86,7 +159,7 @@ def explain_runs(
             output=OUTPUT,
             methods=tuple(methods),
             images=tuple(dict.fromkeys(mine["image_id"])),
-            checked=tuple(dict.fromkeys(mine.loc[mine["checked"], "image_id"])) if checks else (),
+            checked=tuple(dict.fromkeys(mine.loc[mine["checked"], "image_id"])),
             settings=settings,
         )
         locks = paths.explanations_dir() / ".locks"

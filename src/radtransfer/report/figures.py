@@ -560,12 +560,12 @@ def learning_curves(
 def image_grid(
     images: Sequence[NDArray[np.uint8]], titles: Sequence[str], *, columns: int = 3, **options: Any
 ) -> Figure:
-    """Grey images in a grid, each under its title.
+    """Images in a grid, each under its title.
 
     Parameters
     ----------
-    images : sequence of ndarray, uint8, shape (H, W)
-        All of one shape.
+    images : sequence of ndarray, uint8, shape (H, W) or (H, W, 3)
+        Grey or in colour, all of one shape.
     titles : sequence of str
         As many as there are images.
     columns : int
@@ -575,7 +575,7 @@ def image_grid(
     """
     columns = min(columns, len(images))
     n_rows = -(-len(images) // columns)
-    height, width = images[0].shape
+    height, width = images[0].shape[:2]
     lines = max(len(textwrap.wrap(title, 54 // columns)) for title in titles)
     cell = WIDTH / columns
     with mpl.rc_context(_STYLE):

@@ -378,9 +378,10 @@ class StatisticsParameters(EvaluationParameters):
 class ExplanationParameters(EvaluationParameters):
     """``11_explanations``: which networks are explained, and on how many images.
 
-    ``NETWORK_OF`` names the network that is explained in each binary task, ``COMPARED_OF`` others whose Grad-CAM
-    is held against its own. ``BOXES_FROM`` names the dataset whose list holds the experts' boxes of a task, where
-    the task's own cohort has none. The other numbers are those of :class:`radtransfer.explain.cases.CaseRules`.
+    ``NETWORK_OF`` names the network that is explained in each binary task, ``COMPARED_OF`` others whose
+    Grad-CAM is held against its own. ``BOXES_FROM`` names the dataset whose list holds the experts' boxes of
+    a task, where the task's own cohort has none. The numbers of images are those of
+    :class:`radtransfer.explain.cases.CaseRules`.
     """
 
     NETWORK_OF: Annotated[dict[TaskName, str], Field(min_length=1)]

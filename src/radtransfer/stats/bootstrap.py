@@ -19,6 +19,7 @@ cluster
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -38,6 +39,7 @@ Weighting: TypeAlias = Literal["groups", "pairs"]
 # cache is also the fastest.
 _BLOCK_NUMBERS = 1_000_000
 _BLOCK_RESAMPLES = 64
+_KEPT_NUMBERS = 10_000_000
 _UNDEFINED_ALLOWED = 0.01
 
 
@@ -380,8 +382,20 @@ class ClusterBootstrap:
 
     def _counts(self, n_resamples: int, n_rows: int) -> Iterator[NDArray[np.float32]]:
         """How often each cluster is drawn, (n_clusters, block): a resample is a column, rows add up fast."""
-        rng = np.random.default_rng(self._seed)
         block = int(np.clip(_BLOCK_NUMBERS // max(n_rows, self.n_clusters), 1, _BLOCK_RESAMPLES))
+        if self.n_clusters * self.n_resamples > _KEPT_NUMBERS:
+            yield from self._draw(n_resamples, block)
+            return
+        for done in range(0, n_resamples, block):
+            yield np.ascontiguousarray(self._kept[:, done : min(done + block, n_resamples)])
+
+    @cached_property
+    def _kept(self) -> NDArray[np.float32]:
+        """All resamples of few clusters: drawing them takes longer than most statistics of them."""
+        return np.concatenate(list(self._draw(self.n_resamples, _BLOCK_RESAMPLES)), axis=1)
+
+    def _draw(self, n_resamples: int, block: int) -> Iterator[NDArray[np.float32]]:
+        rng = np.random.default_rng(self._seed)
         for done in range(0, n_resamples, block):
             width = min(block, n_resamples - done)
             # one number per draw whatever the block, so that resamples do not depend on it

@@ -298,10 +298,10 @@ def _clustered_gaps(
     """Gaps after permuting the group labels of whole clusters."""
     label = np.zeros(member.max() + 1, dtype=np.int64)
     label[member] = number
-    inside = np.equal.outer(layer, np.arange(layer.max() + 1)).astype(float)
+    inside = np.equal.outer(layer, np.arange(layer.max() + 1)).astype(np.float32)
     columns = np.concatenate([hits[:, None] * inside, inside], axis=1)
     if whole := bool((label[member] == number).all()):
-        columns = np.stack([np.bincount(member, column) for column in columns.T], axis=1)
+        columns = np.stack([np.bincount(member, column) for column in columns.T], axis=1, dtype=np.float32)
     alike = [] if whole else _alike(layer, member)
     gaps = np.empty(n_permutations)
     block = max(_BLOCK_NUMBERS // len(columns), 1)
@@ -310,9 +310,10 @@ def _clustered_gaps(
         if whole:
             labels = rng.permuted(np.broadcast_to(label, (width, len(label))), axis=1)
         else:
-            labels = _exchanged(number, layer, alike, width, rng)
-        totals = np.stack([(labels == g) @ columns for g in range(int(number.max()) + 1)])
-        gaps[done : done + width] = _gaps(*np.split(totals, 2, axis=-1))
+            labels = _exchanged(number.astype(np.int16), layer, alike, width, rng)
+        # numpy multiplies single precision fast, and counts below 2**24 are exact in it
+        totals = np.stack([(labels == g).astype(np.float32) @ columns for g in range(int(number.max()) + 1)])
+        gaps[done : done + width] = _gaps(*np.split(totals.astype(np.float64), 2, axis=-1))
     return gaps
 
 
@@ -329,11 +330,17 @@ def _exchanged(
     number: IntArray, layer: IntArray, alike: list[IntArray], width: int, rng: np.random.Generator
 ) -> IntArray:
     """Labels after clusters that are alike have exchanged theirs, (width, n_cases)."""
-    labels = np.empty((width, len(number)), dtype=np.int64)
+    labels = np.empty((width, len(number)), dtype=number.dtype)
     for rows in alike:
+        if rows.shape[1] == 1:  # most patients: no order within
+            labels[:, rows[:, 0]] = rng.permuted(
+                np.broadcast_to(number[rows[:, 0]], (width, len(rows))), axis=1
+            )
+            continue
         taken = number[rows][rng.random((width, len(rows))).argsort(axis=1)]
         for stratum in np.unique(layer[rows[0]]):
             columns = layer[rows[0]] == stratum
-            taken[..., columns] = rng.permuted(taken[..., columns], axis=2)
+            if columns.sum() > 1:
+                taken[..., columns] = rng.permuted(taken[..., columns], axis=2)
         labels[:, rows] = taken
     return labels

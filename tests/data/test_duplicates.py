@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from radtransfer.data import duplicates
-from radtransfer.data.duplicates import correlation, find_duplicates
+from radtransfer.data.duplicates import correlation, find_duplicates, fisher_directions
 from radtransfer.data.phantoms import PhantomSpec, generate
 from radtransfer.errors import InputError
 
@@ -106,3 +107,14 @@ def test_what_is_no_stack_of_grey_images_is_refused() -> None:
     for wrong in (np.zeros((2, 8, 8)), np.zeros((8, 8), np.uint8)):
         with pytest.raises(InputError, match="uint8"):
             find_duplicates(wrong)
+
+
+def test_directions_are_those_of_the_linear_discriminant() -> None:
+    rng = np.random.default_rng(3)
+    centres = rng.normal(0, 3, (40, 1, 6))
+    members = (centres + rng.normal(0, 1, (40, 5, 6)) * [1, 2, 3, 1, 1, 1]).astype(np.float32)
+    oracle = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3).fit(
+        members.reshape(200, 6), np.repeat(np.arange(40), 5)
+    )
+    ours, theirs = fisher_directions(members), oracle.scalings_
+    np.testing.assert_allclose(np.abs((ours * theirs).sum(axis=0)), (theirs**2).sum(axis=0), rtol=1e-6)

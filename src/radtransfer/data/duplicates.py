@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 import pandas as pd
+from scipy.linalg import eigh
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.covariance import empirical_covariance, shrunk_covariance
 
 from radtransfer.errors import InputError
 
@@ -68,6 +69,7 @@ GAMMA: Final = 0.35
 """Disturbances that the index tolerates: shift, of ``COMPARED`` pixels, and logarithm of gamma."""
 
 _DIRECTIONS: Final = 12
+_SHRINKAGE: Final = 1e-3
 _SAMPLE: Final = 1000
 _COPIES: Final = 8
 _TOLERATED: Final = 0.999
@@ -419,20 +421,44 @@ def _coordinates(
 ) -> tuple[NDArray[np.float64], float]:
     """Fisher's discriminant coordinates of images, and the radius that holds disturbed copies."""
     rng = np.random.default_rng(0)
-    sample = np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(np.intp))
+    sample = positions[np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(np.intp))]
     copies = [
         _reduced(disturbed(image, rng), THUMBNAIL)
-        for image in (_reduced(stack[position], stack.size) for position in positions[sample])
+        for image in (_reduced(stack[position], stack.size) for position in sample)
         for _ in range(_COPIES)
     ]
-    disturbed_thumbnails, origin = _unit(np.stack(copies)), np.repeat(sample, _COPIES)
-    # shrinkage: copies of a sample of images do not fill all 144 dimensions
-    fisher = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=_DIRECTIONS)
-    fisher.fit(disturbed_thumbnails, origin)
+    moved = _unit(np.stack(copies)).reshape(len(sample), _COPIES, -1)
+    directions = fisher_directions(moved)[:, :_DIRECTIONS]
     portions = (positions[start : start + _CHUNK] for start in range(0, len(positions), _CHUNK))
-    place = np.concatenate([fisher.transform(_unit(thumbnails[portion])) for portion in portions])
-    moved = np.linalg.norm(fisher.transform(disturbed_thumbnails) - place[origin], axis=1)
-    return place, float(np.quantile(moved, _TOLERATED))
+    place = np.concatenate([_unit(thumbnails[portion]) @ directions for portion in portions])
+    distance = np.linalg.norm((moved - _unit(thumbnails[sample])[:, None]) @ directions, axis=-1)
+    return place, float(np.quantile(distance, _TOLERATED))
+
+
+def fisher_directions(members: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Directions in which classes differ most, in units of the spread within a class, best first.
+
+    Fisher's linear discriminant, as in scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen")``, which looks
+    at classes one by one and needs a second for a thousand small ones.
+
+    Parameters
+    ----------
+    members : ndarray, shape (n_classes, n_members, n_features)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_features, n_features)
+        One direction a column.
+    """
+    features = members.astype(np.float64)
+    spread = features - features.mean(axis=1, keepdims=True)
+    # shrinkage: copies of a sample of images do not fill all dimensions
+    within, total = (
+        shrunk_covariance(empirical_covariance(values.reshape(-1, values.shape[-1])), _SHRINKAGE)
+        for values in (spread, features)
+    )
+    _, directions = eigh(total - within, within)
+    return np.asarray(directions[:, ::-1])
 
 
 def _resemblance(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -190,3 +190,52 @@ def test_being_as_good_needs_an_interval(tmp_path: Path) -> None:
     numbers = Registry.collect([Number(key=key, value=value) for key, value in values.items()])
     with pytest.raises(InputError, match=r"C8: r\.difference has no interval"):
         fill_ledger(load_claims(path), numbers)
+
+
+NO_GAP = """
+- id: C7
+  claim: patients do not differ
+  paper: no disparity
+  finding: {kind: no_gap, gaps: [gap.sex.auc, gap.age.auc], margin: gap.margin}
+  section: 08_bias_subgroups
+"""
+
+
+@pytest.mark.parametrize(
+    ("highs", "p_values", "verdict", "remark"),
+    [
+        ((0.04, 0.03), (0.9, 1.0), "supported", "2 of 2 intervals end below"),
+        ((0.04, 0.08), (0.9, 0.06), "partly supported", "1 of 2"),
+        # nothing significant, and nothing known either
+        ((0.2, 0.08), (0.9, 1.0), "not supported", "which is not enough"),
+        ((None, None), (None, None), "not supported", "0 of 2"),
+        ((None, 0.03), (None, 1.0), "partly supported", "1 of 2"),
+        # too small to matter by the margin, but found: the claim says that there is none
+        ((0.04, 0.03), (0.04, 1.0), "not supported", "significant gaps: AUC by sex"),
+    ],
+)
+def test_no_significant_gap_is_not_no_gap(
+    tmp_path: Path,
+    highs: tuple[float | None, ...],
+    p_values: tuple[float | None, ...],
+    verdict: str,
+    remark: str,
+) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(NO_GAP)
+    numbers = [Number(key="gap.margin", value=0.05)]
+    for name, high, p_value in zip(("sex", "age"), highs, p_values, strict=True):
+        numbers.append(
+            Number(
+                key=f"gap.{name}.auc",
+                value=0.02,
+                low=None if high is None else 0.0,
+                high=high,
+                level=None if high is None else 0.95,
+                p_value=p_value,
+                description=f"AUC by {name}",
+            )
+        )
+    (row,) = fill_ledger(load_claims(path), Registry.collect(numbers)).rows
+    assert row.verdict == verdict
+    assert remark in row.remark

@@ -3,7 +3,9 @@
 A comparison supports its claim when the whole interval of the paired difference lies above
 zero, and does not when it does not. A claim about several tasks or measures has a comparison for
 each: it is supported when all are, partly supported when some are. A claim of being as good is
-supported when the interval lies above the margin of non-inferiority. Whether the paper's own gain
+supported when the interval lies above the margin of non-inferiority. A claim of no gap between groups is
+supported when the intervals of all gaps end below a margin and none is significant: that a gap was not
+found is not enough. Whether the paper's own gain
 lies inside our interval is said beside it and does not change the verdict. The estimates are the
 recorded numbers of the chapters: the ledger computes nothing anew.
 """
@@ -80,6 +82,22 @@ class NonInferiority(_Strict):
     source: str
 
 
+class NoGap(_Strict):
+    """The claim that groups do not differ is tested by recorded gaps and a margin.
+
+    Attributes
+    ----------
+    gaps : tuple of str
+        Keys of the gaps, whose p-values are adjusted over their family.
+    margin : str
+        Key of the largest gap that counts as none.
+    """
+
+    kind: Literal["no_gap"]
+    gaps: Annotated[tuple[str, ...], Field(min_length=1)]
+    margin: str
+
+
 class Open(_Strict):
     """The claim is not examined in this edition."""
 
@@ -105,7 +123,7 @@ class Claim(_Strict):
         What is claimed, and the paper's figure.
     accuracy : tuple of float or None
         Accuracy that the paper reports of its networks, from and to, as a fraction.
-    finding : Comparison, NonInferiority, Open or NotTestable
+    finding : Comparison, NonInferiority, NoGap, Open or NotTestable
         How the row is filled.
     caveat : str
         What the verdict must be read with.
@@ -117,7 +135,7 @@ class Claim(_Strict):
     claim: str
     paper: str
     accuracy: tuple[float, float] | None = None
-    finding: Annotated[Comparison | NonInferiority | Open | NotTestable, Field(discriminator="kind")]
+    finding: Annotated[Comparison | NonInferiority | NoGap | Open | NotTestable, Field(discriminator="kind")]
     caveat: str = ""
     section: str | None = None
 
@@ -225,6 +243,8 @@ def _fill(claim: Claim, registry: Registry) -> Row:
         return Row(claim, "not testable", finding.why)
     if isinstance(finding, NonInferiority):
         return _fill_noninferiority(claim, finding, registry)
+    if isinstance(finding, NoGap):
+        return _fill_no_gap(claim, finding, registry)
     return _fill_comparison(claim, finding, registry)
 
 
@@ -266,6 +286,30 @@ def _fill_noninferiority(claim: Claim, finding: NonInferiority, registry: Regist
     if claim.caveat:
         remarks.append(claim.caveat)
     return Row(claim, "supported" if equal else "not supported", "; ".join(remarks), (number,))
+
+
+def _fill_no_gap(claim: Claim, finding: NoGap, registry: Registry) -> Row:
+    numbers = tuple(registry.get(key) for key in finding.gaps)
+    margin = registry.get(finding.margin)
+    found = [
+        number.description
+        for number in numbers
+        if number.p_value is not None and number.p_value <= 1 - (number.level or 0.95)
+    ]
+    # a gap without interval may be of any size
+    inside = [number.high is not None and number.high < float(margin.value) for number in numbers]
+    verdict: Verdict = "supported" if all(inside) else "partly supported" if any(inside) else "not supported"
+    if found:
+        verdict = "not supported"
+        remarks = [f"significant gaps: {', '.join(found)}"]
+    else:
+        remarks = ["no gap is significant, which is not enough"]
+    remarks.append(
+        f"{sum(inside)} of {len(inside)} intervals end below {margin.text}, the margin fixed beforehand"
+    )
+    if claim.caveat:
+        remarks.append(claim.caveat)
+    return Row(claim, verdict, "; ".join(remarks), numbers)
 
 
 def record(step: Step, ledger: Ledger) -> None:

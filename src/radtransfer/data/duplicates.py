@@ -438,8 +438,8 @@ def _coordinates(
 def fisher_directions(members: NDArray[np.float32]) -> NDArray[np.float64]:
     """Directions in which classes differ most, in units of the spread within a class, best first.
 
-    Fisher's linear discriminant, as in scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen")``, which looks
-    at classes one by one and needs a second for a thousand small ones.
+    Fisher's linear discriminant as of scikit-learn's ``LinearDiscriminantAnalysis(solver="eigen")``, which
+    looks at classes one by one and needs a second for a thousand small ones.
 
     Parameters
     ----------

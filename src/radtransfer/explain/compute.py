@@ -82,7 +82,8 @@ def explain_task(
     InputError
         If a network was not trained for the task; names the nearest.
     """
-    task, runs_of = dataset.task, dict[str, list[RunRecord]]()
+    task = dataset.task
+    runs_of: dict[str, list[RunRecord]] = {}
     for run in runs:
         if run.spec.task == task and run.spec.kind == "network":
             runs_of.setdefault(run.spec.model, []).append(run)

@@ -151,6 +151,7 @@ def cascade(step: Step, examined: Examined, dataset: CuratedDataset) -> Figure:
     """Maps of one image while the network's weights are drawn anew from the output downwards."""
     record = next(record for record in examined.records[examined.network] if record.spec.checked)
     image_id = record.spec.checked[0]
+    assert_shown_is_deidentified(dataset, _paths(dataset, [image_id]))
     image, boxes = _image(dataset, image_id), examined.boxes_of(image_id)
     stages = {TRAINED: "Trained"} | {str(what): CHANGES[what] for what in RANDOMISED}
     panels: dict[str, NDArray[np.uint8]] = {
@@ -253,6 +254,7 @@ def networks_table(step: Step, examined: Examined) -> Table:
 def browser(step: Step, examined: Examined, dataset: CuratedDataset) -> Explorer:
     """Cases to look through, chosen and random ones, under a few of them."""
     listed = _listed(examined)
+    assert_shown_is_deidentified(dataset, _paths(dataset, listed["image_id"].tolist()))
     twin = listed.groupby("role", sort=False).head(2).loc[lambda rows: rows["role"] != "boxed"]
     return Explorer(
         figure=_gallery(
@@ -448,7 +450,6 @@ def _listed(examined: Examined) -> pd.DataFrame:
 
 def _case(examined: Examined, dataset: CuratedDataset, row: pd.Series[Any]) -> dict[str, Any]:
     image_id = row["image_id"]
-    assert_shown_is_deidentified(dataset, _paths(dataset, [image_id]))
     names = dataset.cohort.classes_of(examined.task)
     return {
         "title": f"{_KINDS[row['role']]}: {image_id}",

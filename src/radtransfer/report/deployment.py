@@ -170,6 +170,7 @@ def queue_figure(step: Step, queue: Queue) -> Explorer:
 def queue_table(step: Step, queue: Queue) -> Table:
     """Simulated mean time to report beside that of theory."""
     expected = expected_delays(queue.work)
+    perfect = expected_delays(replace(queue.work, sensitivity=1.0, specificity=1.0))
     theory = {
         ("arrival", "positive"): expected.arrival,
         ("arrival", "missed"): expected.arrival,
@@ -177,6 +178,9 @@ def queue_table(step: Step, queue: Queue) -> Table:
         ("flagged", "positive"): expected.positive,
         ("flagged", "missed"): expected.unflagged,
         ("flagged", "negative"): expected.negative,
+        ("perfect", "positive"): perfect.positive,
+        ("perfect", "missed"): perfect.positive,
+        ("perfect", "negative"): perfect.negative,
     }
     frame = pd.DataFrame(
         [
@@ -184,7 +188,7 @@ def queue_table(step: Step, queue: Queue) -> Table:
                 "Order": ORDERS[order],
                 "Who": words,
                 "Simulated, min": queue.simulated[order][who],
-                "Theory, min": theory.get((order, who)),
+                "Theory, min": theory[order, who],
             }
             for order in ORDERS
             for who, (words, _) in WHO.items()
@@ -310,6 +314,16 @@ class Costs:
             np.asarray(costs.saving(self.drawn)),
             level=self.level,
         )
+
+    @property
+    def found_change(self) -> Estimate:
+        """Diseased people found of 1,000 when the network reads first, minus those a reader alone finds."""
+        point, drawn = (
+            1000
+            * (np.asarray(costs.outcome("first", x).found) - np.asarray(costs.outcome("reader", x).found))
+            for x in (self.base, self.drawn)
+        )
+        return costs.summary("diseased found per 1,000, network first", float(point), drawn, level=self.level)
 
     @property
     def probability(self) -> float:
@@ -478,7 +492,10 @@ def assumptions_table(step: Step, assumptions: Mapping[str, Assumption]) -> Tabl
     return step.table(
         "utility_assumptions",
         frame,
-        caption="Everything this chapter assumes and did not measure; keys in brackets are those of the references.",
+        caption=(
+            "Everything this chapter assumes and did not measure; keys in brackets are those of the "
+            "references."
+        ),
     )
 
 
@@ -498,6 +515,7 @@ def record_costs(step: Step, found: Costs) -> None:
         for what in ("per_correct", "per_found"):
             note(step, f"utility.costs.{strategy}.{what}", found.estimate(strategy, what), digits=2)
     note(step, "utility.costs.saving", found.saving, digits=2)
+    note(step, "utility.costs.found_change", found.found_change, digits=1)
     step.number(
         "utility.costs.probability", found.probability, description="share of draws in which it is cheaper"
     )

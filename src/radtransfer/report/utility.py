@@ -212,6 +212,12 @@ class Results:
         (point,) = curve.points
         return scaled(point, shift=-max(float(point.details["treat_all"]), 0.0))
 
+    def most(self, threshold: float) -> float:
+        """Net benefit of perfect decisions over the better of treating all and treating none."""
+        assert self.prevalence is not None
+        prevalence = self.prevalence.value
+        return prevalence - max(prevalence - (1 - prevalence) * threshold / (1 - threshold), 0.0)
+
     def gain(self, threshold: float) -> Estimate | None:
         """Net benefit of the network minus that of the baseline."""
         assert self.prevalence is not None
@@ -267,8 +273,9 @@ def _spoken(rows: pd.DataFrame, digits: int = 3) -> str:
 
 
 def percent(value: float) -> str:
-    """Share as per cent, with a decimal where it is small or not whole."""
-    return format_number(100 * value, digits=1 if value < 0.1 or round(100 * value, 1) % 1 else 0, unit="%")
+    """Share as per cent, with a decimal where it is not whole; does not break."""
+    text = format_number(100 * value, digits=1 if round(100 * value, 1) % 1 else 0, unit="%")
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 # --- decisions ------------------------------------------------------------------------------------------
@@ -278,52 +285,62 @@ def benefit_forest(step: Step, results: Mapping[str, Results]) -> Figure:
     """What decisions by the network are worth, over deciding alike for all: the chapter's answer."""
     rows = []
     for task, result in decided(results).items():
-        assert result.prevalence is not None
         for name, threshold in result.assumed("threshold").items():
             for role, family in (("network", "Network"), ("traditional", "Handcrafted features")):
+                benefit = result.benefit(role, threshold.value)
                 rows.append(
                     _row(
-                        scaled(result.benefit(role, threshold.value), 1000),
+                        scaled(benefit, 100 / result.most(threshold.value)),
                         label=f"{task_label(task).split(',')[0]}, {name} from {percent(threshold.value)}",
                         group=family,
                         task=task,
                         threshold=threshold.value,
-                        prevalence=result.prevalence.value,
+                        per_1000=1000 * benefit.estimate,
                     )
                 )
-    data = pd.DataFrame(rows)
-    if data.empty:
+    if not rows:
         raise StepError("no task of the study has a prevalence and a threshold", hint="book/assumptions.yaml")
+    data = pd.DataFrame(rows)
     level = next(iter(results.values())).settings.level
     return step.figure(
         "utility_benefit",
         figures.forest(
             data,
-            xlabel=f"Net true positives gained per 1,000 ({level:.0%} CI)",
-            reference=0.0,
-            digits=1,
+            xlabel=f"Per cent of what perfect decisions would gain ({level:.0%} CI)",
+            reference=0,
+            digits=0,
         ),
-        alt="Forest plot of the net benefit over the better of treating all and treating none, per "
-        f"1,000 people or slices. {_spoken(data.assign(label=data['label'] + ' (' + data['group'] + ')'), 1)}.",
+        alt=(
+            "Forest plot of the net benefit over the better of treating all and treating none, in per cent "
+            "of "
+            "that of perfect decisions. "
+            f"{_spoken(data.assign(label=data['label'] + ' (' + data['group'] + ')'), 0)}."
+        ),
         caption=(
-            "What deciding by a model is worth over deciding alike for all: net true positives gained per "
-            "1,000, at the prevalence and the thresholds of the table of assumptions. At the dashed line the "
-            "model changes nothing."
+            "What deciding by a model gains over deciding alike for all, in per cent of what perfect "
+            "decisions "
+            "would gain, at the prevalence and the thresholds of the table of assumptions. At the dashed "
+            "line "
+            "the model changes nothing."
         ),
         data=data,
     )
 
 
 def decided(results: Mapping[str, Results]) -> dict[str, Results]:
-    """Results of the tasks whose prevalence is known."""
-    return {task: result for task, result in results.items() if result.prevalence is not None}
+    """Results of the tasks whose prevalence and thresholds are known."""
+    return {
+        task: result
+        for task, result in results.items()
+        if result.prevalence is not None and result.assumed("threshold")
+    }
 
 
 def decision_curves(step: Step, result: Results) -> Figure:
     """Net benefit over thresholds, at the prevalence of practice."""
     assert result.prevalence is not None
     thresholds = {name: found.value for name, found in result.assumed("threshold").items()}
-    grid = np.linspace(0.005, min(0.95, 1.5 * max(thresholds.values(), default=0.4)), 60)
+    grid = np.linspace(0.005, min(0.95, 1.5 * max(thresholds.values())), 60)
     frames = []
     for role in ROLES:
         rows = curve_at(
@@ -345,7 +362,7 @@ def decision_curves(step: Step, result: Results) -> Figure:
             data,
             xlabel="Threshold probability",
             ylabel="Net true positives per 1,000",
-            ylim=(-0.35 * top, 1.08 * top),
+            ylim=(-0.2 * top, 1.08 * top),
             marks=thresholds,
         ),
         alt=(
@@ -596,6 +613,11 @@ def conformal_table(step: Step, result: Results) -> Table:
 # --- small lesions ------------------------------------------------------------------------------------------
 
 
+def with_lesions(results: Mapping[str, Results]) -> dict[str, Results]:
+    """Results of the tasks whose lesions have boxes."""
+    return {task: result for task, result in results.items() if result.lesions}
+
+
 def lesion_forest(step: Step, result: Results) -> Figure:
     """Sensitivity by third of the lesions' sizes."""
     low, high = result.lesions["network"].limits
@@ -643,7 +665,7 @@ def lesion_forest(step: Step, result: Results) -> Figure:
 def record(step: Step, result: Results) -> None:
     """Record a task's numbers."""
     task, network = result.task, result.label("network")
-    if result.prevalence is not None:
+    if task in decided({task: result}):
         first = next(iter(result.assumed("threshold").values()))
         note(
             step,

@@ -16,7 +16,7 @@ explorer((data, ui) => {
   const draw = ui.plot({
     label: "Mean time to report against the share of the reader's time that is needed",
     xlabel: "Share of the reader's time that is needed", ylabel: "Time to report, in reading times",
-    x: [0.3, 0.98], y: [0, 40], text: (value) => (value < 1 ? value.toFixed(2) : value.toFixed(0)),
+    x: [0.3, 0.98], y: [0, 40], text: (value) => (value > 0 && value < 1 ? value.toFixed(2) : value.toFixed(0)),
   });
   function delays({ utilisation, minutes, variation, prevalence, sensitivity, specificity }) {
     const residual = (utilisation * minutes * (1 + variation ** 2)) / 2;

@@ -1,7 +1,8 @@
 """Protocols compared, from their prediction tables alone: what is measured under each, and the difference.
 
 However a protocol dealt its images, whole patients are resampled here, all protocols by the same draws. A
-patient with images in several folds is one patient: folds are no strata. Fitted models are held fixed, as in
+patient with images in several folds is one patient: folds are no strata of the resampling. AUC is taken
+over the pairs of images of one fold. Fitted models are held fixed, as in
 :mod:`radtransfer.evaluation.performance`, whose rules of decision these are.
 """
 
@@ -15,6 +16,7 @@ import pandas as pd
 
 from radtransfer.errors import InputError, unknown_name
 from radtransfer.evaluation.performance import METRICS, decide
+from radtransfer.stats.auc import stratified_auc
 from radtransfer.stats.bootstrap import ClusterBootstrap
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from radtransfer.evaluation.performance import Decisions
     from radtransfer.stats.result import Estimate
 
 MEASURES: Final = ("accuracy", "auc")
@@ -126,8 +129,8 @@ def compare(
     arms, samples = {}, {}
     for name, each in decided.items():
         mine = (cases["arm"] == name).to_numpy()
-        right = each.table["label"].eq(each.table["decision"]).to_numpy(dtype=float)
-        points = {"accuracy": float(right.mean()), "auc": each.auc}
+        right = (each.table["label"] == each.table["decision"]).to_numpy(dtype=float)
+        points = {"accuracy": float(right.mean()), "auc": _auc(each)}
         samples[name] = {
             "accuracy": bootstrap.ratio(_placed(right, mine), mine.astype(float)),
             "auc": np.mean(
@@ -137,6 +140,7 @@ def compare(
                         _placed(score, mine),
                         groups=cases["fold"].to_numpy(),
                         among=mine,
+                        weighting="pairs",
                     )
                     for label, score in each.questions
                 ],
@@ -154,6 +158,11 @@ def compare(
             n_units=n[unit],
         )
     return Comparison(arms, level, bootstrap, samples)
+
+
+def _auc(decided: Decisions) -> float:
+    fold = decided.table["fold"]
+    return float(np.mean([stratified_auc(*each, stratum=fold).estimate for each in decided.questions]))
 
 
 def _placed(values: NDArray[Any], mine: NDArray[np.bool_]) -> NDArray[Any]:

@@ -105,7 +105,8 @@ def disagreement(
             raise InputError(f"{column} of {cohort.dataset} is never right, or never wrong, in a class")
         drawn = [bootstrap.ratio(top.astype(float), whole.astype(float)) for top, whole in cells]
         point = [float(top.sum() / whole.sum()) for top, whole in cells]
-        return float(np.mean(point)), np.mean(drawn, axis=0)
+        # of few images a resample may lack a class: its mean is then that of the others
+        return float(np.mean(point)), np.nanmean(drawn, axis=0)
 
     def estimate(name: str, point: float, drawn: NDArray[np.float64], part: NDArray[np.bool_]) -> Estimate:
         n = {unit: int(table.loc[part, "patient_id"].nunique()), "images": int(part.sum())}

@@ -308,6 +308,8 @@ def record(step: Step, results: Results, found: Mapping[str, Sequence[Disagreeme
             "wrong": arms[experiment.wrong].metrics["accuracy"],
             "right": arms[experiment.right].metrics["accuracy"],
             "gain": _gain(first, experiment.wrong),
+            "wrong_auc": arms[experiment.wrong].metrics["auc"],
+            "right_auc": arms[experiment.right].metrics["auc"],
         }.items():
             step.number(
                 f"protocols.{name}.{key}",

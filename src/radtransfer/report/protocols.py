@@ -39,7 +39,7 @@ MISTAKES: Final = {
 
 REPAIRS: Final = {
     "by_image": "by patient",
-    "official": "leaks left out",
+    "official": "without its leaks",
     "restricted": "near a lesion only",
     "matched": "classes matched",
     "elsewhere": "trained elsewhere",
@@ -69,9 +69,14 @@ def protocol_label(name: str) -> str:
     return f"Groups of images that correlate by .{share}" if start == "similar" else PROTOCOLS[name]
 
 
+def mistake_label(experiment: Experiment) -> str:
+    """The wrong and the right protocol of an experiment, for readers."""
+    return f"{MISTAKES[experiment.kind]} v. {REPAIRS[experiment.kind]}"
+
+
 def experiment_label(experiment: Experiment) -> str:
     """Name of an experiment for readers."""
-    return f"{task_label(experiment.data)}: {MISTAKES[experiment.kind]} v. {REPAIRS[experiment.kind]}"
+    return f"{task_label(experiment.data)}: {mistake_label(experiment)}"
 
 
 def paper_accuracy(experiment: Experiment) -> tuple[float, float]:
@@ -99,7 +104,10 @@ def opening(step: Step, results: Results) -> Figure:
     rows = []
     for first, *_ in results.values():
         paper_low, paper_high = paper_accuracy(first.experiment)
-        row: dict[str, Any] = {"label": experiment_label(first.experiment)}
+        row: dict[str, Any] = {
+            "label": task_label(first.experiment.data),
+            "detail": mistake_label(first.experiment),
+        }
         for side, name in (("first", first.experiment.wrong), ("second", first.experiment.right)):
             measured = first.comparison.arms[name]
             row |= _point(side, measured.metrics["accuracy"]) | {f"{side}_mark": measured.chance}
@@ -115,7 +123,7 @@ def opening(step: Step, results: Results) -> Figure:
         ),
         alt="Accuracy under the wrong and under the right protocol. "
         + " ".join(
-            f"{row.label}: {row.first:.3f} against {row.second:.3f}, paper {row.band_low:.3f}."
+            f"{row.label}, {row.detail}: {row.first:.3f} against {row.second:.3f}, paper {row.band_low:.3f}."
             for row in data.itertuples()
         ),
         caption=(
@@ -265,7 +273,10 @@ def disagreement_figure(step: Step, found: Mapping[str, Sequence[Disagreement]])
     """
     data = pd.DataFrame(
         [
-            {"label": f"{task_label(task)}. {model_label(each.model)}; {property_label(each.column)}"}
+            {
+                "label": f"{task_label(task)}; {property_label(each.column)}",
+                "detail": model_label(each.model),
+            }
             | _point("first", each.agree)
             | _point("second", each.disagree)
             | {"first_mark": each.shortcut.estimate}
@@ -282,7 +293,10 @@ def disagreement_figure(step: Step, found: Mapping[str, Sequence[Disagreement]])
             names={"first": "Shortcut right", "second": "Shortcut wrong", "mark": "Shortcut alone"},
         ),
         alt="Accuracy where a shortcut is right and where it is wrong. "
-        + " ".join(f"{row.label}: {row.first:.3f} against {row.second:.3f}." for row in data.itertuples()),
+        + " ".join(
+            f"{row.label}, {row.detail}: {row.first:.3f} against {row.second:.3f}."
+            for row in data.itertuples()
+        ),
         caption=(
             "Models of the study on test images of which one property alone tells the right class, and on "
             "those of which it tells a wrong one, with intervals that resample whole patients."

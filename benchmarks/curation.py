@@ -9,7 +9,8 @@ decoding, by curation and loop alike, so that no two are duplicates. All are rea
 
 - *Curation*: images/s of :func:`radtransfer.data.store.curate` as a whole, in a process of its own, and of
   the loop of Pillow's decoding and reducing alone on all cores (threads or processes, whichever is
-  faster), in turns in one run; medians. Target: 0.85 of the loop.
+  faster), in turns in one run; medians. Target: 0.85 of the loop. At 5,000 images what does not grow with
+  their number weighs: the table of all 112,120 rows is read, and processes are started.
 - *Memory*: peak memory of that process and those that it starts, at 5,000 and at 50,000 images. Target:
   5 % more.
 - *Metadata*: cohort, exclusions and flow, split, folds and Table 1 of all 112,120 rows, in seconds
@@ -324,6 +325,7 @@ def run(scratch: Path, sizes: Iterable[int], rounds: int, n_distinct: int) -> di
         "targets": TARGETS,
         "met": {
             "rate": found["rate"] >= TARGETS["rate"],
+            "rate_large": found["rate_large"] >= TARGETS["rate"],
             "memory": found["memory"] <= TARGETS["memory"],
             "metadata_s": found["metadata_s"] < TARGETS["metadata_s"],
             "batches": found["batches"] >= TARGETS["batches"],

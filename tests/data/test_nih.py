@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,27 @@ def test_all_files_are_what_the_manifest_says(mirror: Path) -> None:
     report = verify("nih_pneumonia_1000")
     assert report.ok
     assert report.n_files == 1001
+
+
+BOTH = """
+from radtransfer.data.store import curate
+curate("nih_pneumonia_1000", task="pneumonia", image_size=64, seed=1)
+"""
+
+
+def test_two_processes_fetching_and_curating_at_once_end_with_one_copy(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RADTRANSFER_MIRROR", str(shared_data))
+    monkeypatch.setenv("RADTRANSFER_WORK", str(tmp_path))
+    both = [subprocess.Popen([sys.executable, "-c", BOTH]) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert verify("nih_pneumonia_1000").ok
+    assert [path.name for path in (tmp_path / "raw").iterdir() if path.is_dir() and path.name[0] != "."] == [
+        "nih_pneumonia_1000"
+    ]
+    (folder,) = (path for path in (tmp_path / "curated").iterdir() if path.name != ".locks")
+    assert CuratedDataset.open(folder).images.shape == (897, 64, 64)
 
 
 def test_known_counts(cohort: Cohort) -> None:

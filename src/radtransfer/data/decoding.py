@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -40,9 +41,6 @@ CHUNK: Final = 64
 
 FEW: Final = 512
 """Images up to which threads decode: processes are faster, but need a second to start."""
-
-IDLE: Final = 10
-"""Seconds without work after which a process that decodes gives its memory back."""
 
 THUMBNAIL: Final = 64
 """Side of the thumbnails of excluded images, pixels."""
@@ -210,12 +208,12 @@ def decode_all(
     """
     paths = {start: folder / f"{start:08d}.npz" for start in range(0, len(frame), CHUNK)}
     missing = [start for start, path in paths.items() if not path.is_file()]
+    by_processes = len(missing) * CHUNK > FEW
     work = Parallel(
         n_jobs=-1,
-        prefer="processes" if len(missing) * CHUNK > FEW else "threads",
+        prefer="processes" if by_processes else "threads",
         return_as="generator_unordered",
         batch_size=1,
-        idle_worker_timeout=IDLE,
     )
     chunks = (
         delayed(_decode)(
@@ -228,6 +226,8 @@ def decode_all(
         done += n_images
         if progress:
             progress("decode images", done, len(frame))
+    if by_processes:
+        get_reusable_executor().shutdown()  # their memory is wanted for what follows
     return list(paths.values())
 
 

@@ -85,7 +85,7 @@ def attach_labels(
     tuple of str
         Tasks.
     dict of str to tuple of str
-        Names of the classes of tasks that have more than two.
+        Names of the classes of each task.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def attach_labels(
         labels[folders.task] = frame["path"].map(lambda path: _of_folder(path, folders)).astype("Int64")
         classes[folders.task] = folders.classes
     columns = {LABEL + task: column for task, column in labels.items()}
-    named = {task: tuple(map(class_name, names)) for task, names in classes.items() if len(names) > 2}
+    named = {task: tuple(map(class_name, names)) for task, names in classes.items()}
     return frame.assign(**columns), tuple(labels), named
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from radtransfer.report.explorer import Explorer, kinds
 from radtransfer.report.step import Figure
 from radtransfer.study.bookchecks import check_html
+from radtransfer.utility.worklist import Worklist, expected_delays
 
 FIGURE = Figure(name="roc", alt="A curve.", caption="ROC.", width=10)
 
@@ -110,6 +112,45 @@ def test_two_on_a_page_on_a_phone_in_the_dark(browser: Browser) -> None:
     assert seen["right"] <= 390
     assert min(seen["contrast"]) >= 4.5  # WCAG 2.2, 1.4.3
     assert seen["ids"] == 0  # nothing that a second one on the page would repeat
+
+
+WORK = Worklist(
+    utilisation=0.9, minutes=2.0, variation=1.0, prevalence=0.05, sensitivity=0.8, specificity=0.84
+)
+
+DRIVE = """
+  const section = page.querySelector(".rt-explorer");
+  const texts = () => [...section.querySelectorAll(".rt-values dd")].map((e) => e.textContent);
+  const before = texts();
+  const sliders = section.querySelectorAll("input");
+  for (const [number, value] of [[0, 0.6], [2, 0.5], [3, 0.25], [4, 0.95]]) {
+    sliders[number].value = value;
+    sliders[number].dispatchEvent(new view.Event("input", {bubbles: true}));
+  }
+  return {before, after: texts(), lines: section.querySelectorAll("polyline").length, width:
+    page.documentElement.scrollWidth};
+"""
+
+
+def queue_texts(work: Worklist) -> list[str]:
+    delays = expected_delays(work)
+    minutes = (delays.arrival, delays.positive, delays.unflagged, delays.negative)
+    return [*(f"{value:.1f} min" for value in minutes), f"{100 * work.flagged:.0f} %"]
+
+
+@needs_chromium
+def test_queue_computes_what_the_library_computes(tmp_path: Path) -> None:
+    root = tmp_path / "html"
+    root.mkdir()
+    body = explorer(kind="queue", data=asdict(WORK)).html()
+    (root / "page.html").write_text(PAGE.format(body=body), encoding="utf-8")
+    with browsing(root, tmp_path) as browser:
+        seen = browser.run("page.html", DRIVE, width=390, theme="light")
+    assert seen["before"] == queue_texts(WORK)
+    changed = replace(WORK, utilisation=0.6, variation=0.5, prevalence=0.25, sensitivity=0.95)
+    assert seen["after"] == queue_texts(changed)
+    assert seen["lines"] == 3
+    assert seen["width"] == 390
 
 
 def test_page_passes_the_checks_of_the_book(tmp_path: Path) -> None:

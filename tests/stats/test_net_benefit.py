@@ -55,6 +55,45 @@ def test_bounds_and_difference(table: list[tuple[int, float]], threshold: float)
     assert difference.estimate == pytest.approx(result.estimate - other.estimate, abs=1e-9)
 
 
+def test_prevalence_by_hand() -> None:
+    # at 1/4: sensitivity 2/3 and false positive rate 1/2 of the case-control sample
+    y, p = [1, 1, 1, 0, 0], [0.9, 0.25, 0.1, 0.6, 0.2]
+    result = net_benefit(y, p, threshold=0.25, prevalence=0.1)
+    assert result.estimate == pytest.approx(0.1 * 2 / 3 - 0.9 * 0.5 / 3)
+    assert result.details["treat_all"] == pytest.approx(0.1 - 0.3)
+    other = [0.9, 0.9, 0.1, 0.1, 0.2]
+    difference = net_benefit_difference(y, p, other, threshold=0.25, prevalence=0.1)
+    assert difference.estimate == pytest.approx(-0.9 * 0.5 / 3)
+
+
+@settings(max_examples=50)
+@given(rows)
+def test_prevalence_of_the_sample_changes_nothing_but_the_interval(table: list[tuple[int, float]]) -> None:
+    y, p = (np.array(column) for column in zip(*table, strict=True))
+    if 0 < y.mean() < 1:
+        here = net_benefit(y, p, threshold=0.2, prevalence=float(y.mean()))
+        assert here.estimate == pytest.approx(net_benefit(y, p, threshold=0.2).estimate, abs=1e-12)
+    else:
+        with pytest.raises(ValueError, match="one class"):
+            net_benefit(y, p, threshold=0.2, prevalence=0.3)
+
+
+def test_interval_at_another_prevalence_is_that_of_a_stratified_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    patient = np.repeat(np.arange(150), 3)
+    y = np.repeat(rng.integers(0, 2, 150), 3)
+    p = np.clip(0.3 + 0.3 * y + np.repeat(0.15 * rng.normal(size=150), 3) + 0.1 * rng.normal(size=450), 0, 1)
+    found = net_benefit(y, p, threshold=0.4, prevalence=0.1, cluster=patient)
+    called, ill = ((p >= 0.4).reshape(150, 3).mean(axis=1), y[::3] == 1)
+    fp, tp = (rng.choice(called[ill == k], (2000, (ill == k).sum())).mean(axis=1) for k in (False, True))
+    values = 0.1 * tp - 0.9 * fp * 0.4 / 0.6
+    assert found.details["se"] == pytest.approx(np.std(values), rel=0.06)
+    assert found.low == pytest.approx(np.quantile(values, 0.025), abs=0.15 * (found.high - found.low))
+    assert found.high == pytest.approx(np.quantile(values, 0.975), abs=0.15 * (found.high - found.low))
+    # neglecting patients would promise too much
+    assert net_benefit(y, p, threshold=0.4, prevalence=0.1).details["se"] < 0.8 * found.details["se"]
+
+
 def test_interval_covers_the_truth() -> None:
     rng = np.random.default_rng(0)
     threshold, covered = 0.2, 0

@@ -32,7 +32,7 @@ def rates(frame: pd.DataFrame, threshold: float) -> dict[str, float]:
     }
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(LABELS, st.sampled_from(["sensitivity", "specificity"]), st.sampled_from([0.5, 0.9, 0.95, 1.0]))
 def test_threshold_reaches_what_is_wanted_and_gives_away_least(
     rows: list[tuple[bool, int]], fixed: str, wanted: float
@@ -66,6 +66,8 @@ def test_operating_point_is_of_the_fold_and_counted_on_test_images() -> None:
     assert point.sensitivity.estimate == pytest.approx(tp / (tp + fn))
     assert point.specificity.estimate == pytest.approx(tn / (tn + fp))
     ppv, npv = point.predictive_values(0.1, level=0.95)
+    assert ppv is not None
+    assert npv is not None
     se, sp = point.sensitivity.estimate, point.specificity.estimate
     assert ppv.estimate == pytest.approx(0.1 * se / (0.1 * se + 0.9 * (1 - sp)))
     assert npv.estimate == pytest.approx(0.9 * sp / (0.9 * sp + 0.1 * (1 - se)))
@@ -105,3 +107,14 @@ def test_gain_over_itself_is_nothing() -> None:
     found = gain(ask, ask, prevalence=0.05, threshold=0.1, level=0.95)
     assert found is not None
     assert (found.estimate, found.p_value) == (0, 1)
+
+
+def test_a_value_of_calls_that_are_never_made() -> None:
+    ask = asked()
+    all_positive = operating_point(
+        replace(ask, test=ask.test.assign(score=2.0)), "sensitivity", 0.9, level=0.95
+    )
+    ppv, npv = all_positive.predictive_values(0.1, level=0.95)
+    assert npv is None
+    assert ppv is not None
+    assert ppv.estimate == pytest.approx(0.1)

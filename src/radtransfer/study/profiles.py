@@ -301,7 +301,7 @@ class ProtocolParameters(EvaluationParameters):
     """``07_leakage_and_shortcuts``: which mistakes are made on which data, and what learns.
 
     ``EXAMINED`` are data beside the study's tasks. ``OFFICIAL`` names those whose published split is judged,
-    ``BY_IMAGE`` those dealt by image, with groups of similar images at each of ``SIMILARITIES`` in between.
+    ``BY_IMAGE`` those dealt by image, with the correlations of similar images that stand for one patient.
     ``RESTRICTED`` gives the narrower task of data, ``MATCHED`` the column that their classes are matched by,
     ``ELSEWHERE`` two collections that are tested by models of each other, or none. ``SHORTCUTS`` names, by
     data, learners that see no disease; ``DISAGREEMENT``, by task, properties that may mislead a model. The
@@ -310,8 +310,7 @@ class ProtocolParameters(EvaluationParameters):
 
     EXAMINED: dict[TaskName, ExaminedParameters]
     OFFICIAL: list[str]
-    BY_IMAGE: list[str]
-    SIMILARITIES: list[Annotated[float, Field(gt=0, lt=1)]]
+    BY_IMAGE: dict[str, list[Annotated[float, Field(gt=0, lt=1)]]]
     RESTRICTED: dict[str, str]
     MATCHED: dict[str, str]
     ELSEWHERE: Annotated[list[str], Field(max_length=2)]
@@ -520,6 +519,7 @@ NOTEBOOKS: dict[str, Notebook] = {
                 "04_evaluation",
                 "08_bias_subgroups",
                 "09_reader_study",
+                "12_clinical_utility",
             ),
             ("book/claims.yaml",),
         ),

@@ -192,5 +192,6 @@ def summary(name: str, point: float, values: NDArray[np.float64], *, level: floa
         low=float(low),
         high=float(high),
         level=level,
-        method=f"probabilistic sensitivity analysis, {len(values)} draws",
+        method="probabilistic sensitivity analysis",
+        n={"draws": len(values)},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.special import expit, logit
@@ -106,15 +106,27 @@ class OperatingPoint:
     sensitivity: Estimate
     specificity: Estimate
 
-    def predictive_values(self, prevalence: float, *, level: float) -> tuple[Estimate, Estimate]:
-        """Positive and negative predictive value; n are the effective numbers behind the intervals."""
+    def predictive_values(
+        self, prevalence: float, *, level: float
+    ) -> tuple[Estimate | None, Estimate | None]:
+        """Positive and negative predictive value; None where no such call would ever be made.
+
+        Their intervals count the effective numbers of cases behind sensitivity and specificity.
+        """
+        rates = (self.sensitivity.estimate, self.specificity.estimate)
         n_positive, n_negative = (
             max(1, round(rate.details["effective_n"])) for rate in (self.sensitivity, self.specificity)
         )
-        rates = (self.sensitivity.estimate, self.specificity.estimate)
-        return tuple(  # type: ignore[return-value]
-            value(*rates, prevalence=prevalence, n_positive=n_positive, n_negative=n_negative, level=level)
-            for value in (ppv_at_prevalence, npv_at_prevalence)
+        options: dict[str, Any] = {
+            "prevalence": prevalence,
+            "n_positive": n_positive,
+            "n_negative": n_negative,
+            "level": level,
+        }
+        called = prevalence * rates[0] + (1 - prevalence) * (1 - rates[1])
+        return (
+            ppv_at_prevalence(*rates, **options) if called > 0 else None,
+            npv_at_prevalence(*rates, **options) if called < 1 else None,
         )
 
 

@@ -146,17 +146,19 @@ def _auc(
     kept = np.isin(fold, folds)
     y, fold, patient = y[kept], fold[kept], first["patient_id"].to_numpy()[rows][kept]
     scores = [model.test["score"].to_numpy()[rows][kept] for model in models.values()]
-    bootstrap = ClusterBootstrap(patient, n_resamples=n_resamples, seed=seed, strata=fold)
     values = [np.mean([roc_auc_score(y[fold == f], s[fold == f]) for f in folds]) for s in scores]
-    samples = [bootstrap.auc(y, s, groups=fold) for s in scores]
+    name, point = ("AUC", values[0]) if len(models) == 1 else ("difference in AUC", values[0] - values[1])
     counts = {"patients": len(set(patient)), "lesions": int(y.sum()), "without": int((1 - y).sum())}
-    name, point, spread = "AUC", values[0], samples[0]
-    if len(models) > 1:
-        name, point, spread = "difference in AUC", values[0] - values[1], samples[0] - samples[1]
+    # no resample of a fold may lack the few patients with such a lesion
+    having = np.isin(patient, patient[y == 1])
+    strata = [f"{f} {has}" for f, has in zip(fold, having, strict=True)]
     try:
+        bootstrap = ClusterBootstrap(patient, n_resamples=n_resamples, seed=seed, strata=strata)
+        samples = [bootstrap.auc(y, s, groups=fold) for s in scores]
+        spread = samples[0] if len(models) == 1 else samples[0] - samples[1]
         return bootstrap.interval(name, float(point), spread, level=level, n=counts)
     except ValueError:
-        return Estimate(name=name, estimate=float(point), method="no interval: too few lesions", n=counts)
+        return Estimate(name=name, estimate=float(point), method="no interval: too few patients", n=counts)
 
 
 def _trend(

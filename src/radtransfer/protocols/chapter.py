@@ -127,8 +127,7 @@ class Collection:
         self,
         *,
         official: Sequence[str],
-        by_image: Sequence[str],
-        similarities: Sequence[float],
+        by_image: Mapping[str, Sequence[float]],
         restricted: Mapping[str, str],
         matched: Mapping[str, str],
         elsewhere: Sequence[str],
@@ -137,10 +136,10 @@ class Collection:
 
         Parameters
         ----------
-        official, by_image : sequence of str
-            Data whose published split is examined, and those that are dealt by image.
-        similarities : sequence of float
-            Of groups that stand for unknown patients.
+        official : sequence of str
+            Data whose published split is examined.
+        by_image : mapping of str to sequence of float
+            Data that are dealt by image, and the correlations of similar images that stand for one patient.
         restricted : mapping of str to str
             Data to the narrower task.
         matched : mapping of str to str
@@ -162,7 +161,9 @@ class Collection:
             experiments.restricted(*self.part(name), deal, task=task) for name, task in restricted.items()
         ]
         made += [experiments.matched(*self.part(name), deal, column=by) for name, by in matched.items()]
-        made += [experiments.by_image(*self.part(name), deal, similarities=similarities) for name in by_image]
+        made += [
+            experiments.by_image(*self.part(name), deal, similarities=to) for name, to in by_image.items()
+        ]
         if elsewhere:
             one, other = (self.part(name) for name in elsewhere)
             made += [

@@ -166,7 +166,9 @@ def not_held_out(cohort: Cohort, studied: Iterable[CuratedDataset], own: Curated
 def by_image(
     data: str, tables: Tables, cohort: Cohort, dealing: Dealing, *, similarities: Sequence[float]
 ) -> Experiment:
-    """Images are dealt as if each were a patient; between, groups of similar images stand for patients.
+    """Images are dealt as if each were a patient, by groups of similar images, and by what is known.
+
+    What is known comes last; where that are but groups of similar images, the coarsest groups do.
 
     Parameters
     ----------
@@ -185,7 +187,9 @@ def by_image(
         f"similar_{100 * least:.0f}": guess_identity(cohort, similar_groups(images, least))
         for least in similarities
     }
-    cohorts = {"by_image": forget_identity(cohort), **guessed, "by_patient": cohort}
+    known = {"by_patient": cohort} if dataset.patients_known else {}
+    unknown = {} if dataset.patients_known else {"by_group": cohort}
+    cohorts = {"by_image": forget_identity(cohort), **unknown, **guessed, **known}
     deals = tuple(dealing.cross(name, believed, dataset.task) for name, believed in cohorts.items())
     return Experiment("by_image", data, Material.of({data: tables}), deals)
 

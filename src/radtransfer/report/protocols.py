@@ -48,6 +48,7 @@ REPAIRS: Final = {
 
 PROTOCOLS: Final = {
     "by_image": "Split by image",
+    "by_group": "Split by the groups of the other chapters",
     "by_patient": "Split by patient",
     "official": "Split as published",
     "official_fewer": "As published, as many training images left out at random",
@@ -71,7 +72,8 @@ def protocol_label(name: str) -> str:
 
 def mistake_label(experiment: Experiment) -> str:
     """The wrong and the right protocol of an experiment, for readers."""
-    return f"{MISTAKES[experiment.kind]} v. {REPAIRS[experiment.kind]}"
+    right = "by coarse groups" if experiment.right.startswith("similar") else REPAIRS[experiment.kind]
+    return f"{MISTAKES[experiment.kind]} v. {right}"
 
 
 def experiment_label(experiment: Experiment) -> str:

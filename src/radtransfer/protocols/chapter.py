@@ -84,7 +84,7 @@ class Collection:
         self,
         *,
         learners: Sequence[str],
-        shortcuts: Mapping[str, Sequence[str]],
+        further: Mapping[str, Sequence[str]],
         n_resamples: int,
         level: float,
         seed: int,
@@ -96,8 +96,8 @@ class Collection:
         ----------
         learners : sequence of str
             Names in :data:`radtransfer.protocols.arms.LEARNERS`, for all experiments.
-        shortcuts : mapping of str to sequence of str
-            Further ones, by name of the data.
+        further : mapping of str to sequence of str
+            More of them, by name of the data.
         n_resamples, level, seed
             As for :func:`radtransfer.protocols.experiments.measure`.
         **which
@@ -118,7 +118,7 @@ class Collection:
                     seed=seed,
                     progress=self.progress,
                 )
-                for learner in (*learners, *shortcuts.get(experiment.data, ()))
+                for learner in (*learners, *further.get(experiment.data, ()))
             ]
             for experiment in self.experiments(**which)
         }

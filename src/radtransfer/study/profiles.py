@@ -303,9 +303,9 @@ class ProtocolParameters(EvaluationParameters):
     ``EXAMINED`` are data beside the study's tasks. ``OFFICIAL`` names those whose published split is judged,
     ``BY_IMAGE`` those dealt by image, with the correlations of similar images that stand for one patient.
     ``RESTRICTED`` gives the narrower task of data, ``MATCHED`` the column that their classes are matched by,
-    ``ELSEWHERE`` two collections that are tested by models of each other, or none. ``SHORTCUTS`` names, by
-    data, learners that see no disease; ``DISAGREEMENT``, by task, properties that may mislead a model. The
-    first of ``LEARNERS`` is the one that figures show.
+    ``ELSEWHERE`` two collections that are tested by models of each other, or none. ``FURTHER_LEARNERS`` names
+    more of them by data, such as shortcuts; ``DISAGREEMENT``, by task, properties that may mislead a model.
+    The first of ``LEARNERS`` is the one that figures show.
     """
 
     EXAMINED: dict[TaskName, ExaminedParameters]
@@ -316,7 +316,7 @@ class ProtocolParameters(EvaluationParameters):
     ELSEWHERE: Annotated[list[str], Field(max_length=2)]
     DISAGREEMENT: dict[str, list[str]]
     LEARNERS: Annotated[list[str], Field(min_length=1)]
-    SHORTCUTS: dict[str, list[str]]
+    FURTHER_LEARNERS: dict[str, list[str]]
     INPUT_SIZE: InputSize
     N_FOLDS: Annotated[int, Field(ge=2, le=20)]
     VALIDATION_FRACTION: Fraction
@@ -326,7 +326,7 @@ class ProtocolParameters(EvaluationParameters):
         from radtransfer.data.leakage import NAMES, QUANTITIES
         from radtransfer.protocols.arms import LEARNERS
 
-        for learners in (self.LEARNERS, *self.SHORTCUTS.values()):
+        for learners in (self.LEARNERS, *self.FURTHER_LEARNERS.values()):
             _known("learner", learners, LEARNERS)
         for properties in self.DISAGREEMENT.values():
             _known("property", properties, (*QUANTITIES, *NAMES))
@@ -338,7 +338,7 @@ class ProtocolParameters(EvaluationParameters):
     def tasks(self) -> tuple[str, ...]:
         """Tasks of the study that it names."""
         named = chain(
-            self.OFFICIAL, self.BY_IMAGE, self.RESTRICTED, self.MATCHED, self.ELSEWHERE, self.SHORTCUTS
+            self.OFFICIAL, self.BY_IMAGE, self.RESTRICTED, self.MATCHED, self.ELSEWHERE, self.FURTHER_LEARNERS
         )
         others = (name for name in named if name not in self.EXAMINED)
         return tuple(dict.fromkeys(chain(others, self.DISAGREEMENT)))

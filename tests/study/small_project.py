@@ -64,6 +64,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "BATCH_SIZE": 8,
         "LEARNING_RATE": 0.001,
         "FINETUNE_LEARNING_RATE": 0.0001,
+        "FINETUNE_LEARNING_RATE_OF": {},
         "DROPOUT": 0.5,
         "VALIDATION_FRACTION": 0.1,
         "FOLDS_USED": None,

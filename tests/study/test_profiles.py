@@ -107,6 +107,11 @@ WRONG = [
         {"INPUT_SIZE_OF": {"pneumonia.vgg16_frozen": 64}},
         r"unknown network of pneumonia 'vgg16_frozen'",
     ),
+    (
+        "03_transfer_learning",
+        {"FINETUNE_LEARNING_RATE_OF": {"vgg16_finetuned": 0.001}},
+        r"unknown network 'vgg16_finetuned'",
+    ),
     ("03_transfer_learning", {"LEARNING_RATE": "1e-4"}, r"YAML reads 1e-4 as text: write 0.0001 or 1.0e-4"),
     ("03_transfer_learning", {"DROPOUT": 1.0}, r"DROPOUT = 1.0 should be less than 1"),
 ]

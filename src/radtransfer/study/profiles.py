@@ -226,7 +226,8 @@ class TransferParameters(NotebookParameters):
 
     ``NETWORKS_OF`` names the networks of a task that has not those of ``NETWORKS``. ``INPUT_SIZE_OF`` gives
     the input side of a network, ``"mobilenet_frozen"``, or of a network in one task,
-    ``"haemorrhage.mobilenet_frozen"``, which goes before. The folds scored are those of the baselines.
+    ``"haemorrhage.mobilenet_frozen"``, which goes before; ``FINETUNE_LEARNING_RATE_OF`` likewise its first
+    rate of fine-tuning. The folds scored are those of the baselines.
     """
 
     NETWORKS: NetworkNames
@@ -239,6 +240,7 @@ class TransferParameters(NotebookParameters):
     BATCH_SIZE: Annotated[int, Field(ge=1, le=1024)]
     LEARNING_RATE: LearningRate
     FINETUNE_LEARNING_RATE: LearningRate
+    FINETUNE_LEARNING_RATE_OF: dict[str, LearningRate]
     DROPOUT: Annotated[float, Field(ge=0, lt=1)]
     VALIDATION_FRACTION: Fraction
     FOLDS_USED: FoldsUsed
@@ -246,10 +248,10 @@ class TransferParameters(NotebookParameters):
     SEED: Seed
 
     @model_validator(mode="after")
-    def _sizes_are_of_networks(self) -> TransferParameters:
-        for key in self.INPUT_SIZE_OF:
+    def _settings_are_of_networks(self) -> TransferParameters:
+        everywhere = dict.fromkeys(chain(self.NETWORKS, *self.NETWORKS_OF.values()))
+        for key in chain(self.INPUT_SIZE_OF, self.FINETUNE_LEARNING_RATE_OF):
             task, _, name = key.rpartition(".")
-            everywhere = dict.fromkeys(chain(self.NETWORKS, *self.NETWORKS_OF.values()))
             known = self.NETWORKS_OF.get(task, self.NETWORKS) if task else everywhere
             if name not in known:
                 raise unknown_name(f"network of {task}" if task else "network", name, known)
@@ -258,8 +260,9 @@ class TransferParameters(NotebookParameters):
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that it names."""
-        sizes = (key.rpartition(".")[0] for key in self.INPUT_SIZE_OF)
-        return tuple(dict.fromkeys(chain(self.NETWORKS_OF, filter(None, sizes), self.FOLDS_USED_OF)))
+        single = chain(self.INPUT_SIZE_OF, self.FINETUNE_LEARNING_RATE_OF)
+        named = filter(None, (key.rpartition(".")[0] for key in single))
+        return tuple(dict.fromkeys(chain(self.NETWORKS_OF, named, self.FOLDS_USED_OF)))
 
     @property
     def uses_weights(self) -> bool:

@@ -249,33 +249,41 @@ FINETUNE_FIELDS = frozenset({"finetune_learning_rate", "finetune_warmup"})
 
 
 def options_by_network(
-    networks: Sequence[str], options: TrainingOptions, *, input_sizes: Mapping[str, int]
+    networks: Sequence[str],
+    options: TrainingOptions,
+    *,
+    task: str,
+    input_sizes: Mapping[str, int],
+    finetune_rates: Mapping[str, float],
 ) -> dict[str, TrainingOptions]:
-    """Options of each network: the same for all, but for the input size where one is given.
+    """Options of each network in a task: the same for all, but for what is given of single ones.
 
     Parameters
     ----------
     networks : sequence of str
     options : TrainingOptions
+    task : str
     input_sizes : mapping of str to int
-        Input side in px of networks that differ from ``options.input_size``.
+        Input side in px by network, ``"mobilenet_frozen"``, or by task and network,
+        ``"haemorrhage.mobilenet_frozen"``, which goes before.
+    finetune_rates : mapping of str to float
+        First rate of fine-tuning, likewise.
 
     Returns
     -------
     dict of str to TrainingOptions
-
-    Raises
-    ------
-    InputError
-        If a size is given for a network that is not to be trained; names the nearest.
     """
-    for name in input_sizes:
-        if name not in networks:
-            raise unknown_name("network", name, networks)
-    return {
-        name: options.model_copy(update={"input_size": input_sizes.get(name, options.input_size)})
-        for name in networks
-    }
+
+    def changes(name: str) -> dict[str, Any]:
+        given = {"input_size": input_sizes, "finetune_learning_rate": finetune_rates}
+        return {
+            field: values[key]
+            for field, values in given.items()
+            for key in (name, f"{task}.{name}")
+            if key in values
+        }
+
+    return {name: options.model_copy(update=changes(name)) for name in networks}
 
 
 class RunSpec(_Frozen):

@@ -127,6 +127,7 @@ class ExplainedNetwork:
         what : {"head", "block", "all"}
             The head; the head and the last block of the backbone; everything.
         seed : int
+            May be that of training: other numbers are drawn with it.
 
         Returns
         -------
@@ -135,7 +136,9 @@ class ExplainedNetwork:
         """
         import keras
 
-        keras.utils.set_random_seed(seed)
+        # training's own seed would give back the very weights that training began with
+        (own,) = np.random.SeedSequence([seed, 1]).generate_state(1)
+        keras.utils.set_random_seed(int(own))
         fresh = keras.models.clone_model(self.probabilities)
         kept = self._kept(what)
         for old, new in zip(self.probabilities.layers, fresh.layers, strict=True):

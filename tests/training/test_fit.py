@@ -114,6 +114,19 @@ def test_random_weights_are_never_called_pretrained(dataset: CuratedDataset, unb
         assert "RADTRANSFER_OFFLINE" in " ".join(found[name].environment["weights"]["reasons"])
 
 
+def test_one_pass_serves_networks_that_found_the_same_weights_elsewhere(dataset: CuratedDataset) -> None:
+    frozen, finetuned = (
+        _Job.make(dataset, TASK, network(name), OPTIONS, {})
+        for name in ("mobilenet_frozen", "mobilenet_finetuned")
+    )
+    downloaded = WeightsInfo("imagenet", "a mirror", "0" * 64, Path("weights"), ("its own host: no answer",))
+    stored = WeightsInfo("imagenet", "a mirror", "0" * 64, Path("weights"))
+    other = replace(stored, digest="1" * 64)
+    first = replace(frozen, weights=downloaded)
+    assert first.shares_activations(replace(finetuned, weights=stored))
+    assert not first.shares_activations(replace(finetuned, weights=other))
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_stored_activations_give_what_the_whole_network_gives(
     dataset: CuratedDataset, unbroken: RunStore, name: str

@@ -219,7 +219,8 @@ class _Job:
         """Whether one pass through the backbone serves both."""
         return (
             self.backbone is other.backbone
-            and self.weights == other.weights
+            # where they were found and what was tried before is another story each time
+            and (self.weights.kind, self.weights.digest) == (other.weights.kind, other.weights.digest)
             and all(getattr(self.options, name) == getattr(other.options, name) for name in VIEW_FIELDS)
             and (self.weights.path is not None or self.options.seed == other.options.seed)
         )

@@ -296,6 +296,15 @@ def test_auc_of_pairs_within_strata() -> None:
     for weight, found in zip(bootstrap.weights(), samples, strict=True):
         both = weight[at[0]] * weight[at[1]]
         assert found == pytest.approx((both * won).sum() / both.sum())
+    ranked, all_pairs = bootstrap.ranked_pairs(y, score, groups=stratum, among=among)
+    assert ranked.shape == all_pairs.shape == (4, 41)
+    for k in range(4):
+        for weight, of_won, of_all in zip(
+            [np.ones(90), *bootstrap.weights()], ranked[k], all_pairs[k], strict=True
+        ):
+            both = weight[at[0]] * weight[at[1]] * (stratum[at[0]] == k)
+            assert (of_won, of_all) == (pytest.approx((both * won).sum()), both.sum())
+    assert not np.any(bootstrap.ranked_pairs(y, score, groups=stratum, among=stratum == 3))
     with pytest.raises(ValueError, match="lacks a class"):
         bootstrap.auc(y, score, groups=stratum)
     with pytest.raises(ValueError, match="no group holds both"):

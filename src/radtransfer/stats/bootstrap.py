@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -157,20 +158,45 @@ class ClusterBootstrap:
             or lengths differ.
         """
         parts = self._parts(y, score, groups, among, skip=weighting == "pairs")
-        curves = [WeightedAUC(*part, self._member, self.n_clusters) for part in parts]
-        n = max(curve.n_steps for curve in curves)
-        samples = np.empty(self.n_resamples)
-        done = 0
-        for counts in self._counts(self.n_resamples, n):
-            block = slice(done, done + counts.shape[1])
-            won, pairs = np.stack([curve.pairs(counts) for curve in curves], axis=1)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                if weighting == "pairs":
-                    samples[block] = won.sum(axis=0) / pairs.sum(axis=0)
-                else:
-                    samples[block] = np.mean(won / pairs, axis=0)
-            done = block.stop
+        if not parts:
+            raise ValueError("no group holds both classes: the AUC is undefined")
+        won, pairs = self._ranked(parts)[:, :, 1:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if weighting == "pairs":
+                samples: FloatArray = won.sum(axis=0) / pairs.sum(axis=0)
+            else:
+                samples = np.mean(won / pairs, axis=0)
         return samples
+
+    def ranked_pairs(
+        self, y: ArrayLike, score: ArrayLike, *, groups: ArrayLike, among: ArrayLike | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Pairs of a positive and a negative case of each group, in the data and in every resample.
+
+        For an AUC that is put together of groups with other weights than :meth:`auc` knows.
+
+        Parameters
+        ----------
+        y, score, groups, among
+            As in :meth:`auc`; a group may lack a class.
+
+        Returns
+        -------
+        won, pairs : ndarray of float64, shape (n_groups, 1 + n_resamples)
+            Pairs ranked rightly, ties counting half, and all pairs; the data come first. Groups are in
+            ascending order, 0 for those that lack a class or have no case that counts.
+
+        Raises
+        ------
+        ValueError
+            If labels are not 0 and 1, a class is absent, a score is NaN, or lengths differ.
+        """
+        parts = self._parts(y, score, groups, among, skip=True)
+        _, number = np.unique(np.asarray(groups), return_inverse=True)
+        whole = np.zeros((2, number.max() + 1, 1 + self.n_resamples))
+        if parts:
+            whole[:, [number[rows[0]] for rows, _, _ in parts]] = self._ranked(parts)
+        return whole[0], whole[1]
 
     def ratio(self, numerator: ArrayLike, denominator: ArrayLike) -> FloatArray:
         """Ratio of two sums over the cases of every resample.
@@ -404,6 +430,17 @@ class ClusterBootstrap:
             counts = np.bincount(drawn.ravel(), minlength=width * self.n_clusters)
             yield np.ascontiguousarray(counts.reshape(width, self.n_clusters).T, dtype=np.float32)
 
+    def _ranked(self, parts: list[tuple[IntArray, BoolArray, FloatArray]]) -> FloatArray:
+        """Pairs ranked rightly, and all pairs, of every part: (2, n_parts, 1 + n_resamples)."""
+        curves = [WeightedAUC(*part, self._member, self.n_clusters) for part in parts]
+        n = max(curve.n_steps for curve in curves)
+        once = np.ones((self.n_clusters, 1), dtype=np.float32)
+        blocks = [
+            np.stack([curve.pairs(counts) for curve in curves], axis=1)
+            for counts in chain([once], self._counts(self.n_resamples, n))
+        ]
+        return np.concatenate(blocks, axis=2)
+
     def _cluster_sums(self, values: ArrayLike) -> FloatArray:
         cases = checks.real(values, self.n_cases, name="numerator or denominator")
         sums = np.bincount(self._member, cases, minlength=self.n_clusters)
@@ -435,8 +472,6 @@ class ClusterBootstrap:
                     continue
                 raise ValueError(f"group {name} lacks a class: its AUC is undefined")
             parts.append((rows, positive[rows], values[rows]))
-        if not parts:
-            raise ValueError("no group holds both classes: the AUC is undefined")
         return parts
 
     def _check_length(self, values: BoolArray) -> None:

@@ -99,10 +99,8 @@ class Sample:
         """Decision at the threshold of the fold, 0 or 1."""
         return self.table["decision"].to_numpy(dtype=np.int64)
 
-    def auc(
-        self, cells: Sequence[Cell], within: NDArray[np.int64] | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """AUC of each cell over pairs of one fold, or of one stratum within it.
+    def auc(self, cells: Sequence[Cell]) -> tuple[FloatArray, FloatArray]:
+        """AUC of each cell over pairs of one fold.
 
         Returns
         -------
@@ -110,8 +108,6 @@ class Sample:
         samples : ndarray, shape (1, n_cells, n_resamples)
         """
         stratum = self.table["fold"].to_numpy(dtype=np.int64)
-        if within is not None:
-            stratum = stratum * (within.max() + 1) + within
         label, score = self.label, self.table["score"].to_numpy()
         points = [
             stratified_auc(label[c.rows], score[c.rows], stratum=stratum[c.rows]).estimate for c in cells

@@ -7,6 +7,7 @@ References
 ----------
 .. [1] Janes H, Pepe MS. Biometrika 2009;96:371-382 (covariate-adjusted AUC).
 .. [2] Kitagawa EM. Components of a difference between two rates. J Am Stat Assoc 1955;50:1168-1194.
+.. [3] Li F, Morgan KL, Zaslavsky AM. J Am Stat Assoc 2018;113:390-400 (overlap weights).
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ def stratified_gaps(
 ) -> list[Adjusted]:
     """Gaps of every attribute with other attributes, or the prevalence, held alike.
 
-    For the AUC only pairs of images that agree in the other attribute are ranked ([1]_). The selection rate
-    is what it would be if every group had the prevalence of all images, with its own sensitivity and
-    specificity ([2]_).
+    For the AUC only pairs of images that agree in the other attribute are ranked ([1]_), and each value of
+    that attribute has one weight for all groups: with weights of its own, a group of mostly hard images would
+    keep its lower AUC. The weight is the harmonic mean of the groups' numbers of pairs, after the overlap
+    weights of [3]_, so 0 where a group has none. The selection rate is what it would be if every group had
+    the prevalence of all images, with its own sensitivity and specificity ([2]_).
 
     Parameters
     ----------
@@ -79,7 +82,8 @@ def stratified_gaps(
     Returns
     -------
     list of Adjusted
-        Images whose other attribute is unknown make a stratum of their own.
+        Images whose other attribute is unknown make a stratum of their own. Without a stratum that has pairs
+        of every group there is no gap in AUC.
     """
     single = [str(name) for name in groups if name in ATTRIBUTES]
     code = {name: groups[name].reindex(sample.table["image_id"]).cat.codes.to_numpy() + 1 for name in single}
@@ -90,10 +94,12 @@ def stratified_gaps(
             continue
         others = [name for name in single if name != attribute]
         joint = [others] if len(others) > 1 else []
-        for alike in [[], *([name] for name in others), *joint]:
-            within = _joint_codes([code[name] for name in alike])
-            estimate = gap_between("gap in AUC", *sample.auc(cells, within), level=level)
-            gaps.append(Adjusted(attribute, "auc", "+".join(alike), _counted(estimate, cells)))
+        observed = gap_between("gap in AUC", *sample.auc(cells), level=level)
+        gaps.append(Adjusted(attribute, "auc", "", _counted(observed, cells)))
+        for alike in [*([name] for name in others), *joint]:
+            estimate = _gap_within(sample, cells, _joint_codes([code[name] for name in alike]), level)
+            if estimate is not None:
+                gaps.append(Adjusted(attribute, "auc", "+".join(alike), estimate))
         for name, (points, samples) in _selection_rates(sample, cells).items():
             estimate = gap_between("gap in selection rate", points, samples, level=level)
             gaps.append(Adjusted(attribute, "selection_rate", name, _counted(estimate, cells)))
@@ -273,10 +279,35 @@ def _selection_rates(
     return {"": (observed[0][None], observed[1][None]), "prevalence": (alike[0][None], alike[1][None])}
 
 
-def _joint_codes(codes: Sequence[ArrayLike]) -> NDArray[np.int64] | None:
-    """One number for each combination."""
-    if not codes:
+def _gap_within(
+    sample: Sample, cells: Sequence[Cell], stratum: NDArray[np.int64], level: float
+) -> Estimate | None:
+    """Gap in AUC over pairs of one fold and stratum; a stratum has one weight for all cells."""
+    fold = sample.table["fold"].to_numpy(dtype=np.int64)
+    both = stratum * (fold.max() + 1) + fold
+    member = np.unique(stratum)[:, None] == np.unique(both) // (fold.max() + 1)
+    won, pairs = np.stack(
+        [
+            member.astype(float)
+            @ sample.bootstrap.ranked_pairs(sample.label, sample.table["score"], groups=both, among=cell.rows)
+            for cell in cells
+        ],
+        axis=1,
+    )
+    # both by cell, stratum, and the data before their resamples
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = 1 / (1 / pairs).sum(axis=0)
+        areas = (weight * np.where(weight > 0, won / pairs, 0)).sum(axis=1) / weight.sum(axis=0)
+    compared = weight[:, 0] > 0
+    if not compared.any():
         return None
+    estimate = gap_between("gap in AUC", areas[None, :, 0], areas[None, :, 1:], level=level)
+    used = compared[stratum]
+    return replace(estimate, n={"images": sum(int(used[cell.rows].sum()) for cell in cells)})
+
+
+def _joint_codes(codes: Sequence[ArrayLike]) -> NDArray[np.int64]:
+    """One number for each combination, from 0 without gaps."""
     _, joint = np.unique(np.column_stack(codes), axis=0, return_inverse=True)
     return joint.astype(np.int64)
 

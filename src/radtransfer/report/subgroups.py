@@ -383,8 +383,9 @@ def adjusted_table(step: Step, results: Results) -> Table:
         f"subgroup_adjusted_{results.task}",
         pd.DataFrame(rows),
         caption=(
-            f"{results.label(results.primary)}: gaps as they are, and among images that agree in another "
-            f"attribute, or with every group at the prevalence of all; {results.level:.0%} intervals."
+            f"{results.label(results.primary)}: gaps as they are, among images that agree in another "
+            "attribute (each value of which has one weight for all groups), or with every group at the "
+            f"prevalence of all; {results.level:.0%} intervals."
         ),
     )
 
@@ -537,7 +538,9 @@ def record(step: Step, results: Results, *, margin: float) -> None:
         },
     )
     for gap in family:
-        name = f"{attribute_label(gap.attribute)}: {GAPS[gap.measure].lower()}"
+        if gap.attribute not in (*ATTRIBUTES, *DEMOGRAPHIC):
+            continue  # the tables have all pairs of attributes
+        name = f"{attribute_label(gap.attribute)}: {GAPS[gap.measure]}"
         # the p-value that readers and ledger see is the adjusted one
         estimate = replace(gap.estimate, p_value=gap.holm)
         step.number(f"{prefix}.gap.{gap.attribute}.{gap.measure}", estimate, description=name)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import ndimage
 
 from radtransfer.data.phantoms import PhantomSpec, generate
 from radtransfer.data.store import CuratedDataset, curate
@@ -29,6 +31,7 @@ from radtransfer.training.runs import RunRecord, RunStore, TrainingOptions
 
 keras = pytest.importorskip("keras")
 
+DEEPEST = {"densenet121", "efficientnet_lite0", "inceptionv3", "resnet50"}
 SETTINGS = Settings(seed=1, steps=4, positions=3, segments=9, samples=20)
 
 
@@ -50,6 +53,20 @@ def small() -> ExplainedNetwork:
     return network_of(entry, entry.build(32), n_classes=3)
 
 
+@pytest.fixture
+def uncompiled(name: str) -> Iterator[None]:
+    """For the deepest networks: TensorFlow takes far longer to trace them than to run them a few times."""
+    if keras.backend.backend() != "tensorflow" or name not in DEEPEST:
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_every_method_runs_on_every_backbone(name: str) -> None:
     keras.utils.set_random_seed(0)
@@ -57,14 +74,25 @@ def test_every_method_runs_on_every_backbone(name: str) -> None:
     side = max(32, entry.min_size)
     network = network_of(entry, entry.build(side))
     images = images_of(side, n=1)
+    settings = SETTINGS.model_copy(update={"steps": 2})
     for method in METHODS:
-        maps = attribute(method, network, images, 1, SETTINGS)
+        maps = attribute(method, network, images, 1, settings)
         assert maps.shape == images.shape
         assert maps.dtype == np.float32
         assert np.isfinite(maps).all()
         assert np.ptp(maps) > 0 or method == "grad_cam"  # which is nothing where all speaks against
     cells = network.halves[0].output_shape[1]
     assert cells >= 7 or network.cam_layer == entry.blocks[0][1]
+
+
+@pytest.mark.parametrize("noise", [0, 20, 128])
+def test_superpixels_are_about_as_many_as_wanted_in_noise_too(noise: int) -> None:
+    rng = np.random.default_rng(0)
+    smooth = np.add.outer(np.linspace(0, 120, 64), np.linspace(0, 120, 64))
+    image = np.clip(smooth + rng.normal(0, noise, (64, 64)), 0, 255).astype(np.uint8)
+    found = superpixels(image, SETTINGS.model_copy(update={"segments": 36}))
+    assert 24 <= len(np.unique(found)) <= 40
+    assert found.max() + 1 == len(np.unique(found))
 
 
 def test_log_odds_are_those_of_the_probabilities(small: ExplainedNetwork) -> None:
@@ -232,51 +260,69 @@ def test_cells_are_put_in_their_order() -> None:
 # --- planted lesions, and the whole way on a run ------------------------------------------------
 
 
+def brains(images: np.ndarray) -> np.ndarray:
+    """Heads without their bone, which is as bright as blood, and without what lies outside it."""
+    found = np.empty_like(images)
+    for image, brain in zip(images, found, strict=True):
+        parts, _ = ndimage.label(image > 245)
+        skull = parts == np.bincount(parts[parts > 0]).argmax()
+        inside = ndimage.binary_fill_holes(skull) & ~ndimage.binary_dilation(skull, iterations=2)
+        brain[:] = np.where(inside, image, np.median(image[inside]))
+    return found
+
+
+def blood_detector(side: int) -> ExplainedNetwork:
+    """Network by hand: what is brighter than brain speaks for a haemorrhage, what is darker a little against.
+
+    Trained on as few phantoms as a test can draw, a network learns them by heart, and nobody knows where an
+    explanation of it should point.
+    """
+    inputs = keras.Input((side, side, 1))
+    near = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="near")
+    wide = keras.layers.Conv2D(2, 5, strides=2, padding="same", activation="relu", name="wide")
+    base = keras.Model(inputs, wide(near(inputs)))
+    sign, each = np.array([1, -1], np.float32), np.eye(2, dtype=np.float32)
+    near.set_weights([np.full((3, 3, 1, 1), 1 / 9, np.float32) * sign, np.array([-0.2, -0.4], np.float32)])
+    wide.set_weights([np.full((5, 5, 1, 1), 1 / 25, np.float32) * each, np.zeros(2, np.float32)])
+    head = build_head(2, units=())
+    weights = np.array([[-2000, 2000], [10, -10]], np.float32)
+    head.layers[-1].set_weights([weights, np.array([0.05, -0.05], np.float32)])
+    pooled = keras.layers.GlobalAveragePooling2D()(base.output)
+    blocks = (("near", "near"), ("wide", "wide"))
+    entry = replace(BACKBONES["custom_cnn"], build=lambda size: base, blocks=blocks)
+    return ExplainedNetwork(entry, keras.Model(base.input, head(pooled)))
+
+
 def test_planted_lesions_are_hit() -> None:
-    """A small network that has learned the task of the phantoms is asked where the lesions are."""
-    spec = PhantomSpec(modality="ct", n_patients=260, images_per_patient=1, size=32, auc=0.999, seed=11)
+    """A network whose decisions rest on the lesions alone is asked where they are."""
+    side = 64
+    spec = PhantomSpec(modality="ct", n_patients=30, images_per_patient=1, size=side, auc=1 - 1e-6, seed=11)
     phantoms = generate(spec)
     labels = phantoms.cohort.labels("haemorrhage").to_numpy(int)
-    keras.utils.set_random_seed(1)
-    inputs = keras.Input((32, 32, 1))
-    x = inputs
-    for number, (width, stride) in enumerate([(16, 1), (32, 2), (32, 2)]):
-        x = keras.layers.Conv2D(
-            width, 3, strides=stride, padding="same", activation="relu", name=f"c{number}"
-        )(x)
-    base = keras.Model(inputs, x)
-    entry = replace(
-        BACKBONES["custom_cnn"], build=lambda size: base, blocks=tuple((f"c{i}", f"c{i}") for i in range(3))
-    )
-    network = network_of(entry, base)
-    model = network.probabilities
-    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    train = slice(0, 200)
-    model.fit(entry.preprocess(phantoms.images[train]), labels[train], epochs=25, batch_size=20, verbose=0)
-    rows = [row for row in range(200, 260) if labels[row]][:20]
-    assert (network.log_odds(phantoms.images[rows], 1) > 0).mean() > 0.8
-    boxes = phantoms.opacity_boxes / 32
-    settings = Settings(seed=0, samples=60, segments=30, window=0.25, positions=8)
-    columns = ("x", "y", "width", "height")
-    masks = [box_mask(_frame(dict(zip(columns, boxes[row], strict=True))), 32) for row in rows]
-    area, centre = (
-        np.mean([energy_inside(weights, mask) for mask in masks])
-        for weights in (np.ones((32, 32)), centre_map(32))
-    )
+    network, images = blood_detector(side), brains(phantoms.images)
+    called = network.log_odds(images, 1) > 0
+    assert not called[labels == 0].any()
+    assert called[labels == 1].mean() >= 0.9
+    assert not (network.log_odds(brains(generate(spec, lesions=False).images), 1) > 0).any()
+
+    rows = np.flatnonzero(called)
+    boxes = pd.DataFrame(phantoms.opacity_boxes / side, columns=["x", "y", "width", "height"])
+    masks = [box_mask(boxes.iloc[[row]], side) for row in rows]
+
+    def energy(maps: Iterable[np.ndarray]) -> float:
+        return float(np.mean([energy_inside(w, mask) for w, mask in zip(maps, masks, strict=True)]))
+
+    blind = max(energy([w] * len(rows)) for w in (np.ones((side, side)), centre_map(side)))
+    settings = Settings(seed=0, samples=150, segments=80, window=0.25, positions=8)
     for method in METHODS:
-        weights = [
-            attention(found) for found in attribute(method, network, phantoms.images[rows], 1, settings)
-        ]
-        energy = np.mean([energy_inside(w, mask) for w, mask in zip(weights, masks, strict=True)])
-        hits = np.mean([points_inside(w, mask) for w, mask in zip(weights, masks, strict=True)])
-        assert energy > 1.5 * max(area, centre), (method, energy, area, centre)
-        assert hits >= 0.6, (method, hits)
-
-
-def _frame(row: dict[str, float]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame([row])
+        for_it, against = (
+            [attention(found) for found in attribute(method, network, images[rows], output, settings)]
+            for output in (1, 0)
+        )
+        hits = np.mean([points_inside(w, mask) for w, mask in zip(for_it, masks, strict=True)])
+        assert energy(for_it) > 3 * blind, method
+        assert hits >= 0.9, method
+        assert energy(against) < energy(for_it) / 4, method
 
 
 @pytest.fixture(scope="module")

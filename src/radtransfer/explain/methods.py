@@ -149,7 +149,9 @@ def superpixels(image: NDArray[np.uint8], settings: Settings) -> NDArray[np.intp
     segments = slic(
         image.astype(np.float64) / 255,
         n_segments=settings.segments,
-        compactness=0.1,
+        # where an image is noisier than that, SLIC splinters and then merges all splinters into one
+        compactness=0.5,
+        sigma=1,
         channel_axis=None,
         start_label=0,
     )

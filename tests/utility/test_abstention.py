@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from predictions import binary_predictions, class_predictions
+from planted_predictions import binary_predictions, class_predictions
 
 from radtransfer.utility.abstention import abstain, aurc, conformal_quantile, conformal_sets, risk_at
 from radtransfer.utility.cases import scored

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from predictions import binary_predictions
+from planted_predictions import binary_predictions
 from sklearn.metrics import confusion_matrix
 
 from radtransfer.utility.cases import Question, question, scored

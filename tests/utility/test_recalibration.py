@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from predictions import binary_predictions, class_predictions
+from planted_predictions import binary_predictions, class_predictions
 from scipy.special import logit
 from sklearn.isotonic import IsotonicRegression
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from predictions import binary_predictions, class_predictions
+from planted_predictions import binary_predictions, class_predictions
 
 from radtransfer.errors import InputError
 from radtransfer.utility.cases import question, scored

@@ -4,7 +4,7 @@
 
 runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
 ``--full`` the simulations make a tenth of their replications; the tables tell how many. With ``--kept`` the
-part ``data`` takes what its benchmarks last wrote, which took them an hour. A part whose benchmark misses a
+parts ``data`` and ``subgroups`` take what their benchmarks last wrote, which took them an hour. A part whose benchmark misses a
 bound is written all the same, and the exit status is 1.
 """
 
@@ -150,6 +150,27 @@ def _written(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def subgroups(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Planted gaps between groups that were found, and gaps that were seen where none is."""
+    output = SCRATCH / "subgroups.json"
+    if not options.kept:
+        run("benchmarks/subgroups.py", "--output", str(output), *([] if options.full else ["--quick"]))
+    report = json.loads(output.read_text("utf-8"))
+    rows = [
+        {
+            "Patients": f"{one['patients']:,}",
+            "Images": f"{one['images']:,}",
+            "Planted gap": f"{one['gap']:g}",
+            "Phantoms": one["seeds"],
+            "Visible from": f"{one['visible_from']:.3f}",
+            "Gap found": f"{one['found']:.2f}" if one["gap"] else "",
+            "False alarm": f"{one['false_alarms']:.2f}",
+        }
+        for one in report["designs"]
+    ]
+    return pd.DataFrame(rows), report["met"]
+
+
 def data(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
     """Speed, memory and reliability of the data layer."""
     curation, duplicates, leakage, fuzz = (
@@ -239,6 +260,7 @@ PARTS = {
     "coverage": coverage,
     "type_one_error": type_one_error,
     "speed": speed,
+    "subgroups": subgroups,
     "data": data,
 }
 
@@ -248,7 +270,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--full", action="store_true", help="all replications")
-    parser.add_argument("--kept", action="store_true", help="what the part data last wrote")
+    parser.add_argument("--kept", action="store_true", help="what the parts data and subgroups last wrote")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--oracles", metavar="CASES.json", help="reference values, for the part oracles")
     options = parser.parse_args()

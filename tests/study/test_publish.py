@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from small_project import PARAMETERS, Project
+from small_project import PARAMETERS, Project, write_dataset
 
 from radtransfer import paths
+from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import DataError, InputError, RadtransferError, StepError
 from radtransfer.hashing import sha256_file
 from radtransfer.report.step import Step
@@ -47,7 +48,7 @@ def make_run(fold: int) -> Any:
         labels=[0, 1, 0, 1, 1],
         scores=np.random.default_rng(fold).random(5),
     )
-    return RunStore().write(spec, table, timings={"train_s": 1.5})
+    return RunStore().write(spec, table, metrics={"validation_auc": 0.75}, timings={"train_s": 1.5})
 
 
 @pytest.fixture
@@ -58,12 +59,12 @@ def completed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         study = paths.study_dir("small")
         step = Step(notebook.name, study_dir=study)
         step.number("test.seed", parameters["SEED"])
+        step.number("cohort.pneumonia.mean_age", 51.5)
         step.table("cohort", pd.DataFrame({"n": [3]}), caption="Counts")
         step.runs([make_run(0), make_run(1)])
         dataset = paths.curated_dir() / "phantom_xray-0123456789ab"
-        dataset.mkdir(parents=True, exist_ok=True)
-        (dataset / "curation.json").write_text(json.dumps({"n": 3, "source": str(dataset)}))
-        step._datasets["pneumonia"] = dataset.name
+        write_dataset(dataset, [f"image_{fold}_{i}" for fold in (0, 1) for i in range(5)])
+        step.dataset(CuratedDataset.open(dataset))
         step.save()
         content = json.loads(notebook.path.read_text())
         injected = {"cell_type": "code", "id": "x", "metadata": {}, "source": "", "execution_count": 1}
@@ -94,12 +95,15 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert results == completed.root / "results"
     assert sorted(tree(results)) == [
         "SHA256SUMS",
+        "cohorts/pneumonia.parquet",
         "curation/pneumonia.json",
         "environment.json",
         "notebooks/01_data_curation.ipynb",
         "numbers.json",
         "predictions/pneumonia.parquet",
         "profile.yaml",
+        "records.json",
+        "runs.json",
         "tables/cohort.csv",
         "tables/cohort.json",
         "timings.json",
@@ -117,7 +121,9 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert json.loads((results / "numbers.json").read_text())["numbers"][0]["value"] == 1
     assert yaml.safe_load((results / "profile.yaml").read_text())["publishable"] is True
     timings = json.loads((results / "timings.json").read_text())
+    runs = json.loads((results / "runs.json").read_text())["runs"]
     assert timings["runs"][1] == {
+        "run": runs[1]["run"],
         "task": "pneumonia",
         "model": "metadata",
         "fold": 1,
@@ -127,6 +133,35 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     environment = json.loads((results / "environment.json").read_text())
     assert environment["driver"]["python"] == platform.python_version()
     assert sum(entry["runs"] for entry in environment["training"]) == 2
+
+
+def test_what_statistics_need_is_published(completed: Project) -> None:
+    results = publish.publish("small")
+    runs = json.loads((results / "runs.json").read_text())["runs"]
+    assert [RunSpec.model_validate(run["spec"]).hash for run in runs] == [run["run"] for run in runs]
+    assert [run["metrics"] for run in runs] == [{"validation_auc": 0.75}] * 2
+    (record,) = json.loads((results / "records.json").read_text())["records"]
+    assert record == {
+        "notebook": NOTEBOOK,
+        "profile": "small",
+        "figures": [],
+        "tables": ["cohort"],
+        "runs": [run["run"] for run in runs],
+        "datasets": {"pneumonia": "phantom_xray-0123456789ab"},
+    }
+    cohort = pd.read_parquet(results / "cohorts" / "pneumonia.parquet")
+    dataset = CuratedDataset.open(paths.curated_dir() / "phantom_xray-0123456789ab")
+    assert cohort["age_years"].equals(dataset.cohort.frame["age_years"])
+    assert cohort["fold"].dropna().tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert cohort["part"].tolist() == ["train"] * 8 + ["test"] * 2
+    # what may name a person or a folder stays at home, whatever a layout calls it
+    assert not {"path", "remarks"} & set(cohort)
+
+
+def test_every_number_is_published_with_its_tolerance(completed: Project) -> None:
+    numbers = json.loads((publish.publish("small") / "numbers.json").read_text())["numbers"]
+    exact = {"kind": "exact", "value": 0.0, "basis": "deterministic"}
+    assert [number["tolerance"] for number in numbers] == [exact, exact]
 
 
 def test_predictions_keep_every_digit(completed: Project) -> None:

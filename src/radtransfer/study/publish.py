@@ -1,8 +1,8 @@
 """Publishing: a frozen copy of a profile's results, complete or not at all.
 
 The copy holds what a reader needs to check every number without the images: the numbers with their
-intervals, the predictions they were computed from, the figures' data, the executed notebooks, and
-what they were made with. Pictures of patients are published only as figures of a notebook.
+intervals and tolerances, the predictions they were computed from, the figures' data, the executed
+notebooks, and what they were made with. Pictures of patients are published only as figures of a notebook.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 from radtransfer import paths
 from radtransfer.atomic import PARTIAL, write_json, write_text
 from radtransfer.data.manifest import load_manifest
+from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
 from radtransfer.report.numbers import Registry, load_records
 from radtransfer.study.driver import StudyLog, check_study, study_lock, study_state
+from radtransfer.study.frozen import COHORTS, RECORDS, RUNS, freeze_cohort, freeze_records, freeze_runs
+from radtransfer.study.tolerances import declare
 from radtransfer.training.runs import RunRecord, RunStore, predictions_of
 
 if TYPE_CHECKING:
@@ -127,16 +130,19 @@ def _gather(profile: Profile, folder: Path) -> None:
     study = paths.study_dir(profile.name)
     records = load_records(study)
     runs = [RunStore.open(paths.runs_dir() / name) for name in _unique(records)]
-    Registry.load(study).write(folder / "numbers.json")
+    numbers = Registry.load(study).numbers.items()
+    Registry({key: declare(number) for key, number in numbers}).write(folder / "numbers.json")
     _predictions(runs, folder / "predictions")
+    freeze_runs(runs, folder / RUNS)
+    freeze_records(records, folder / RECORDS)
     for record in records:
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for name in names for path in sorted((study / kind).glob(f"{name}.*"))):
                 _copy(path, folder / kind / path.name)
         for task, name in record.datasets.items():
-            curation = paths.curated_dir() / name / "curation.json"
-            content = json.loads(curation.read_text(encoding="utf-8"))
-            write_json(folder / "curation" / f"{task}.json", _anonymous(content))
+            dataset = CuratedDataset.open(paths.curated_dir() / name)
+            freeze_cohort(dataset, folder / COHORTS / f"{task}.parquet")
+            write_json(folder / "curation" / f"{task}.json", _anonymous(dataset.info))
     for name in profile.notebooks:
         notebook = json.loads((study / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
         write_json(folder / "notebooks" / f"{name}.ipynb", _clean_notebook(notebook))
@@ -181,7 +187,14 @@ def _timings(profile: Profile, runs: list[RunRecord]) -> dict[str, Any]:
     log = StudyLog.read(profile)
     steps = {name: entry.seconds for name, entry in log.steps.items()}
     trained = [
-        {"task": run.spec.task, "model": run.spec.model, "fold": run.spec.fold, **run.timings} for run in runs
+        {
+            "run": run.spec.hash,
+            "task": run.spec.task,
+            "model": run.spec.model,
+            "fold": run.spec.fold,
+            **run.timings,
+        }
+        for run in runs
     ]
     return {"steps_s": steps, "runs": trained}
 

@@ -67,7 +67,9 @@ def completed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         step.dataset(CuratedDataset.open(dataset))
         step.save()
         content = json.loads(notebook.path.read_text())
-        injected = {"cell_type": "code", "id": "x", "metadata": {}, "source": "", "execution_count": 1}
+        # a work folder elsewhere is named where the driver puts the parameters
+        injected = {"cell_type": "code", "id": "x", "metadata": {"tags": ["injected-parameters"]}}
+        injected |= {"source": f"STUDY_DIR = {str(study)!r}", "execution_count": 1}
         text = f"{dataset}/images.npy on {platform.node()}, {project.root}/src/a.py, {Path.home()}/b"
         content["cells"].insert(2, injected | {"outputs": []})
         content["cells"][-1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
@@ -117,6 +119,7 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert notebook["cells"][-1]["outputs"][0]["text"] == (
         "work/curated/phantom_xray-0123456789ab/images.npy on host, ./src/a.py, ~/b"
     )
+    assert notebook["cells"][2]["source"] == "STUDY_DIR = 'work/study/small'"
     assert notebook["metadata"]["papermill"] == {"duration": 1.0}
     assert json.loads((results / "numbers.json").read_text())["numbers"][0]["value"] == 1
     assert yaml.safe_load((results / "profile.yaml").read_text())["publishable"] is True

@@ -36,6 +36,9 @@ LIMIT_MIB = 15
 
 CHECKSUMS = "SHA256SUMS"
 
+INJECTED = "injected-parameters"
+"""Tag of the cell in which papermill puts a profile's values."""
+
 
 def publish(name: str) -> Path:
     """Freeze the results of a complete run in ``results/``.
@@ -204,10 +207,13 @@ def _clean_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
     papermill = notebook["metadata"].get("papermill", {})
     kept = {name: papermill[name] for name in ("parameters", "version", "duration") if name in papermill}
     metadata = {**notebook["metadata"], "papermill": kept}
-    cells = [
-        cell | {"outputs": _anonymous(cell["outputs"])} if cell["cell_type"] == "code" else cell
-        for cell in notebook["cells"]
-    ]
+    cells = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell = cell | {"outputs": _anonymous(cell["outputs"])}
+        if INJECTED in cell["metadata"].get("tags", []):  # the driver wrote where the work folder is
+            cell = cell | {"source": _anonymous(cell["source"])}
+        cells.append(cell)
     return notebook | {"metadata": _anonymous(metadata), "cells": cells}
 
 

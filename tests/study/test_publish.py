@@ -27,7 +27,7 @@ from radtransfer.training.runs import RunSpec, RunStore, predictions_frame
 NOTEBOOK = "01_data_curation"
 
 
-def make_run(fold: int) -> Any:
+def make_run(fold: int, **options: Any) -> Any:
     """Store a run of five images; returns its record."""
     spec = RunSpec(
         recipe=1,
@@ -37,6 +37,7 @@ def make_run(fold: int) -> Any:
         dataset_digest="d",
         folds_digest="f",
         fold=fold,
+        options=options,
         seed=1,
     )
     ids = [f"image_{fold}_{i}" for i in range(5)]
@@ -62,6 +63,7 @@ def completed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         step.number("cohort.pneumonia.mean_age", 51.5)
         step.table("cohort", pd.DataFrame({"n": [3]}), caption="Counts")
         step.runs([make_run(0), make_run(1)])
+        step.runs([make_run(0, protocol="by_image"), make_run(0, protocol="by_patient")])
         dataset = paths.curated_dir() / "phantom_xray-0123456789ab"
         write_dataset(dataset, [f"image_{fold}_{i}" for fold in (0, 1) for i in range(5)])
         step.dataset(CuratedDataset.open(dataset))
@@ -135,14 +137,14 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert timings["steps_s"][NOTEBOOK] >= 0
     environment = json.loads((results / "environment.json").read_text())
     assert environment["driver"]["python"] == platform.python_version()
-    assert sum(entry["runs"] for entry in environment["training"]) == 2
+    assert sum(entry["runs"] for entry in environment["training"]) == 4
 
 
 def test_what_statistics_need_is_published(completed: Project) -> None:
     results = publish.publish("small")
     runs = json.loads((results / "runs.json").read_text())["runs"]
     assert [RunSpec.model_validate(run["spec"]).hash for run in runs] == [run["run"] for run in runs]
-    assert [run["metrics"] for run in runs] == [{"validation_auc": 0.75}] * 2
+    assert [run["metrics"] for run in runs] == [{"validation_auc": 0.75}] * 4
     (record,) = json.loads((results / "records.json").read_text())["records"]
     assert record == {
         "notebook": NOTEBOOK,
@@ -173,6 +175,11 @@ def test_predictions_keep_every_digit(completed: Project) -> None:
         part = table[table["fold"] == fold]
         np.testing.assert_array_equal(part["score"], np.random.default_rng(fold).random(5))
         assert part["image_id"].tolist() == [f"image_{fold}_{i}" for i in range(5)]
+
+
+def test_models_of_protocols_under_test_are_in_no_table_of_models(completed: Project) -> None:
+    # two more models of one name were trained, on the same images
+    assert len(pd.read_parquet(publish.publish("small") / "predictions" / "pneumonia.parquet")) == 10
 
 
 def test_publishing_twice_gives_the_same(completed: Project) -> None:

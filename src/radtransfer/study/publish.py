@@ -1,7 +1,7 @@
 """Publishing: a frozen copy of a profile's results, complete or not at all.
 
-The copy holds what a reader needs to check every number without the images: the numbers with their
-intervals and tolerances, the predictions they were computed from, the figures' data, the executed
+The copy holds what a reader needs to check statistics and figures without the images: the numbers with
+their intervals and tolerances, the predictions they were computed from, the figures' data, the executed
 notebooks, and what they were made with. Pictures of patients are published only as figures of a notebook.
 """
 
@@ -23,9 +23,18 @@ from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
 from radtransfer.report.numbers import Registry, load_records
 from radtransfer.study.driver import StudyLog, check_study, study_lock, study_state
-from radtransfer.study.frozen import COHORTS, RECORDS, RUNS, freeze_cohort, freeze_records, freeze_runs
+from radtransfer.study.frozen import (
+    COHORTS,
+    PREDICTIONS,
+    RECORDS,
+    RUNS,
+    freeze_cohort,
+    freeze_predictions,
+    freeze_records,
+    freeze_runs,
+)
 from radtransfer.study.tolerances import declare
-from radtransfer.training.runs import RunRecord, RunStore, predictions_of
+from radtransfer.training.runs import RunRecord, RunStore
 
 if TYPE_CHECKING:
     from radtransfer.report.numbers import Record
@@ -135,7 +144,7 @@ def _gather(profile: Profile, folder: Path) -> None:
     runs = [RunStore.open(paths.runs_dir() / name) for name in _unique(records)]
     numbers = Registry.load(study).numbers.items()
     Registry({key: declare(number) for key, number in numbers}).write(folder / "numbers.json")
-    _predictions(runs, folder / "predictions")
+    freeze_predictions(runs, folder / PREDICTIONS)
     freeze_runs(runs, folder / RUNS)
     freeze_records(records, folder / RECORDS)
     for record in records:
@@ -161,18 +170,6 @@ def _unique(records: list[Record]) -> list[str]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _predictions(runs: list[RunRecord], folder: Path) -> None:
-    """One table a task; scores keep all their digits, so that every number can be computed again."""
-    if not runs:
-        return
-    table = predictions_of(runs)
-    texts = ("model", "task", "target", "image_id", "patient_id", "part", "weights", "run")
-    table = table.astype(dict.fromkeys(texts, "category") | {"fold": "int8", "label": "int8"})
-    folder.mkdir(parents=True)
-    for task, rows in table.groupby("task", observed=True):
-        rows.to_parquet(folder / f"{task}.parquet", index=False, compression="zstd")
 
 
 def _environment(study: Path, runs: list[RunRecord]) -> dict[str, Any]:
@@ -203,7 +200,18 @@ def _timings(profile: Profile, runs: list[RunRecord]) -> dict[str, Any]:
 
 
 def _clean_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Notebook without what only this machine knows; code and prose stay as they are."""
+    """Executed notebook without what only this machine knows; code and prose stay as they are.
+
+    Parameters
+    ----------
+    notebook : dict
+        As papermill left it.
+
+    Returns
+    -------
+    dict
+        For publication.
+    """
     papermill = notebook["metadata"].get("papermill", {})
     kept = {name: papermill[name] for name in ("parameters", "version", "duration") if name in papermill}
     metadata = {**notebook["metadata"], "papermill": kept}

@@ -75,6 +75,10 @@ def test_a_p_value_moves_with_its_estimate() -> None:
         (number("tests.tumour.network-shortcut.n_better", 4, "10_statistics"), "tally of verdicts"),
         (number("subgroups.pneumonia.n_found", 2, "08_bias_subgroups"), "tally of verdicts"),
         (number("subgroups.pneumonia.n_models_found", 2, "08_bias_subgroups"), "tally of verdicts"),
+        (
+            number("subgroups.pneumonia.gap.age.auc", 0.06, n={"groups": 3, "images": 47}, p_value=0.4),
+            "neither an interval nor a count",
+        ),
         (number("utility.costs.probability", 0.9, "12_clinical_utility"), "neither an interval nor a count"),
     ],
     ids=lambda given: given.key if isinstance(given, Number) else "",

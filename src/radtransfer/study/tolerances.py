@@ -31,6 +31,9 @@ SHARE: Final = 0.5
 Z: Final = 1.96
 """Half-width of a 95 % interval in standard errors."""
 
+UNITS: Final = ("patients", "groups of similar images", "cases", "images")
+"""Counts of what is independent, or of what there is of it; the smallest of a number's own is taken."""
+
 DATA_ALONE: Final = ("01_data_curation", "09_reader_study")
 """Notebooks that look at no model trained by the study."""
 
@@ -105,8 +108,9 @@ def _half_width(number: Number) -> float | None:
         return abs(value - bound) * to_95
     if number.unit == "p":
         return _shift_of_p(value) / SHARE
-    if number.n and 0 <= value <= 1 and (n := min(number.n.values())):
-        # Wilson's interval, which has a width at 0 and 1, too; the smallest count is of independent units
+    n = min((count for unit, count in number.n.items() if unit in UNITS), default=0)
+    if n and 0 <= value <= 1 and "groups" not in number.n:  # a gap between groups is no proportion
+        # Wilson's interval, which has a width at 0 and 1, too
         return Z * sqrt(value * (1 - value) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
     return None
 

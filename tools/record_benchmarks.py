@@ -4,8 +4,8 @@
 
 runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
 ``--full`` the simulations make a tenth of their replications; the tables tell how many. With ``--kept`` the
-parts ``data`` and ``subgroups`` take what their benchmarks last wrote, which took them an hour. A part whose benchmark misses a
-bound is written all the same, and the exit status is 1.
+parts ``data`` and ``subgroups`` take what their benchmarks last wrote, which took them an hour. A part whose
+benchmark misses a bound is written all the same, and the exit status is 1.
 """
 
 from __future__ import annotations

@@ -395,14 +395,14 @@ def forest(data: pd.DataFrame, *, xlabel: str, reference: float | None = None, d
 
 
 def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digits: int = 3) -> Figure:
-    """Two estimates a row with their intervals, joined; two lines of words stand above each row.
+    """Two estimates a row with their intervals, joined; lines of words stand above each row.
 
     Parameters
     ----------
     data : DataFrame
-        Columns label and detail; first, first_low and first_high; the same of second; and, missing where
-        there is none, first_mark and second_mark (what each is compared with), band_low and band_high (what
-        both are).
+        Columns label and detail, whose lines are as many in all rows and no longer than the figure is wide;
+        first, first_low and first_high; the same of second; and, missing where there is none, first_mark and
+        second_mark (what each is compared with), band_low and band_high (what both are).
     xlabel : str
         Measure with its unit.
     names : mapping of str to str
@@ -411,8 +411,10 @@ def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digit
         Decimals of the printed figures.
     """
     rows = data.to_dict("records")
-    pitch = 0.86  # inches from row to row
-    drawn = {"first": (ORANGE, "s", 0.0), "second": (BLUE, "o", 0.18)}
+    n_lines = str(rows[0]["detail"]).count("\n") + 1
+    pitch = 0.67 + 0.19 * n_lines  # inches from row to row
+    inch = 1 / pitch
+    drawn = {"first": (ORANGE, "s", 0.0), "second": (BLUE, "o", 0.155 * inch)}
     with mpl.rc_context(_STYLE):
         fig = Figure(figsize=(WIDTH, pitch * len(rows) + 1.15), layout="constrained")
         ax = fig.add_subplot()
@@ -429,12 +431,15 @@ def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digit
                     ax.plot(mark, place, "|", color=_MUTED, markersize=9, markeredgewidth=1.6)
             if not np.isnan(low := float(row.get("band_low", np.nan))):
                 high = max(float(row["band_high"]), low + 0.002)
-                ax.fill_betweenx([position - 0.11, position + 0.29], low, high, color=_INK, linewidth=0)
+                ends = [position - 0.095 * inch, position + 0.25 * inch]
+                ax.fill_betweenx(ends, low, high, color=_INK, linewidth=0)
             line: Any = {"transform": ax.get_yaxis_transform(), "va": "center", "size": 10.5}
-            ax.text(0, position - 0.47, row["label"], ha="left", weight="bold", **line)
-            ax.text(0, position - 0.25, row["detail"], ha="left", **line)
-            text = " → ".join(format_number(value, digits=digits) for value in values)
-            ax.text(1, position - 0.25, text, ha="right", **line)
+            texts = [row["label"], *row["detail"].split("\n")]
+            for above, text in enumerate(reversed(texts)):
+                place = position - (0.215 + 0.19 * above) * inch
+                ax.text(0, place, text, ha="left", weight="bold" if text is texts[0] else "normal", **line)
+            numbers = " → ".join(format_number(value, digits=digits) for value in values)
+            ax.text(1, position - 0.215 * inch, numbers, ha="right", **line)
         handles = {
             **{
                 side: Line2D([], [], color=colour, marker=marker, linewidth=2, label=names[side])
@@ -447,7 +452,7 @@ def dumbbell(data: pd.DataFrame, *, xlabel: str, names: Mapping[str, str], digit
                 [], [], color=_INK, marker="|", linestyle="none", markersize=14, markeredgewidth=3
             ),
         }
-        ax.set(xlabel=xlabel, ylim=(len(rows) - 0.65, -0.65))
+        ax.set(xlabel=xlabel, ylim=(len(rows) - 1 + 0.3 * inch, 0.3 * inch - 1))
         ax.margins(x=0.03)
         ax.yaxis.set_visible(False)
         ax.spines["left"].set_visible(False)

@@ -276,8 +276,9 @@ def disagreement_figure(step: Step, found: Mapping[str, Sequence[Disagreement]])
     data = pd.DataFrame(
         [
             {
-                "label": f"{task_label(task)}; {property_label(each.column)}",
-                "detail": model_label(each.model),
+                "label": task_label(task),
+                "property": property_label(each.column),
+                "model": model_label(each.model),
             }
             | _point("first", each.agree)
             | _point("second", each.disagree)
@@ -290,13 +291,13 @@ def disagreement_figure(step: Step, found: Mapping[str, Sequence[Disagreement]])
     return step.figure(
         "shortcut_misleads",
         figures.dumbbell(
-            data,
+            data.assign(detail=data["property"] + "\n" + data["model"]),
             xlabel=f"Accuracy, mean of the classes ({level:.0%} CI)",
             names={"first": "Shortcut right", "second": "Shortcut wrong", "mark": "Shortcut alone"},
         ),
         alt="Accuracy where a shortcut is right and where it is wrong. "
         + " ".join(
-            f"{row.label}, {row.detail}: {row.first:.3f} against {row.second:.3f}."
+            f"{row.label}, {row.property}, {row.model}: {row.first:.3f} against {row.second:.3f}."
             for row in data.itertuples()
         ),
         caption=(

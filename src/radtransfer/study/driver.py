@@ -26,7 +26,15 @@ from radtransfer.hashing import sha256_file
 from radtransfer.report.numbers import Record, first_complaint
 from radtransfer.study.cachekey import KeyParts, key_parts
 from radtransfer.study.machine import environment
-from radtransfer.study.profiles import NOTEBOOKS, STUDY_DIR, Notebook, Profile, check_notebook, load_profile
+from radtransfer.study.profiles import (
+    NOTEBOOKS,
+    STUDY_DIR,
+    Notebook,
+    NotebookParameters,
+    Profile,
+    check_notebook,
+    load_profile,
+)
 from radtransfer.study.progress import Reporter, duration
 
 if TYPE_CHECKING:
@@ -266,7 +274,7 @@ def run_study(
     reporter = reporter or Reporter()
     profile = check_study(name)
     wanted = [find_step(profile, only)] if only else list(profile.notebooks)
-    with study_lock(profile), _environment(profile):
+    with study_lock(profile), kernel_environment(offline=profile.offline):
         write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))
         log = StudyLog.read(profile)
         log.write()
@@ -296,8 +304,14 @@ def study_lock(profile: Profile) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(profile: Profile) -> Iterator[None]:
-    """Variables that the kernels inherit: the same folders, whatever user settings there are."""
+def kernel_environment(*, offline: bool) -> Iterator[None]:
+    """Set what the kernels inherit: the same folders, whatever user settings there are.
+
+    Parameters
+    ----------
+    offline : bool
+        Whether notebooks are kept from the network.
+    """
     chosen = {
         "RADTRANSFER_ROOT": str(paths.project_root()),
         "RADTRANSFER_WORK": str(paths.work_dir()),
@@ -306,7 +320,7 @@ def _environment(profile: Profile) -> Iterator[None]:
         "PYTHONHASHSEED": "0",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
     }
-    if profile.offline:
+    if offline:
         chosen["RADTRANSFER_OFFLINE"] = "1"
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)
@@ -345,7 +359,7 @@ def _run_step(profile: Profile, name: str, log: StudyLog, *, force: bool, report
     start = monotonic()
     try:
         with reporter.running(name, expected) as last_line:
-            record = _execute(profile, state.notebook, last_line)
+            record = execute(profile.name, state.notebook, profile.notebooks[name], last_line)
     except StepError:
         reporter.line(f"failed  {name} after {duration(monotonic() - start)}")
         raise
@@ -410,13 +424,35 @@ def _forget(profile: Profile, name: str, log: StudyLog) -> None:
         path.unlink(missing_ok=True)
 
 
-def _execute(profile: Profile, notebook: Notebook, last_line: LastLine) -> Record:
-    """Execute a notebook, move it into place and return the record it left."""
-    finished, unfinished, record = _files(profile.name, notebook.name)
+def execute(profile: str, notebook: Notebook, parameters: NotebookParameters, last_line: LastLine) -> Record:
+    """Execute a notebook and move it into place, on whatever records lie in the profile's study folder.
+
+    Parameters
+    ----------
+    profile : str
+        Name of the profile.
+    notebook : Notebook
+        What to execute.
+    parameters : NotebookParameters
+        Its checked parameters.
+    last_line : LastLine
+        Takes what the notebook prints.
+
+    Returns
+    -------
+    Record
+        What the notebook recorded.
+
+    Raises
+    ------
+    StepError
+        If the notebook fails, or leaves no record.
+    """
+    finished, unfinished, record = _files(profile, notebook.name)
     finished.parent.mkdir(parents=True, exist_ok=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
-    parameters = profile.notebooks[notebook.name].model_dump(mode="json")
-    _papermill(notebook, unfinished, {STUDY_DIR: _study_dir(profile), **parameters}, last_line)
+    given = parameters.model_dump(mode="json")
+    _papermill(notebook, unfinished, {STUDY_DIR: _study_dir(profile), **given}, last_line)
     try:
         left = Record.model_validate_json(record.read_bytes())
     except FileNotFoundError:
@@ -442,9 +478,9 @@ def _stores(record: Record) -> tuple[str, ...]:
     return tuple(str(folder.relative_to(paths.work_dir())) for folder in folders)
 
 
-def _study_dir(profile: Profile) -> str:
+def _study_dir(profile: str) -> str:
     """Study folder as notebooks see it: relative where it can be, so that no home is published."""
-    folder, root = paths.study_dir(profile.name), paths.project_root()
+    folder, root = paths.study_dir(profile), paths.project_root()
     return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
 
 

@@ -157,7 +157,7 @@ def _gather(profile: Profile, folder: Path) -> None:
             write_json(folder / "curation" / f"{task}.json", _anonymous(dataset.info))
     for name in profile.notebooks:
         notebook = json.loads((study / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
-        write_json(folder / "notebooks" / f"{name}.ipynb", _clean_notebook(notebook))
+        write_json(folder / "notebooks" / f"{name}.ipynb", clean_notebook(notebook))
     _copy(study / "profile.yaml", folder / "profile.yaml")
     write_json(folder / "environment.json", _environment(study, runs))
     write_json(folder / "timings.json", _timings(profile, runs))
@@ -199,7 +199,7 @@ def _timings(profile: Profile, runs: list[RunRecord]) -> dict[str, Any]:
     return {"steps_s": steps, "runs": trained}
 
 
-def _clean_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
+def clean_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
     """Executed notebook without what only this machine knows; code and prose stay as they are.
 
     Parameters

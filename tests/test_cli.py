@@ -28,7 +28,7 @@ def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 def test_help_names_every_command_and_says_what_it_does() -> None:
     said = call("--help").stdout
-    for name in ("run", "study", "book", "publish", "doctor", "data", "stats"):
+    for name in ("run", "study", "book", "publish", "verify", "doctor", "data", "stats"):
         line = next(line for line in said.splitlines() if line.split()[:1] == [name])
         assert len(line.split()) > 3
 

@@ -91,6 +91,35 @@ def publish(profile: ProfileOption = "published") -> None:
 
 
 @app.command()
+def verify(
+    profile: ProfileOption = "published",
+    from_predictions: Annotated[
+        bool,
+        typer.Option(
+            "--from-predictions",
+            help="Compute statistics and figures again from results/ alone: minutes, no data, no GPU.",
+        ),
+    ] = False,
+    executed: Annotated[
+        bool, typer.Option("--executed", help="Compare the profile's last run; execute nothing.")
+    ] = False,
+    data_only: Annotated[
+        bool,
+        typer.Option(
+            "--data-only", help="From predictions: compare numbers and data, not words and pictures."
+        ),
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the report in book/verification, for the book to show.")
+    ] = False,
+) -> None:
+    """Execute a profile again and compare every published number with the new one."""
+    from radtransfer.study.verify import verify
+
+    verify(profile, from_predictions=from_predictions, executed=executed, data_only=data_only, keep=keep)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine can do."""
     from radtransfer.study.doctor import examine

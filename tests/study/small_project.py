@@ -87,6 +87,16 @@ pathlib.Path(folder, "{name}.json").write_text(json.dumps(record))
 """
 
 
+def make_project(root: Path) -> Project:
+    """Project with one notebook and the profile ``small``; ``RADTRANSFER_ROOT`` has to name it."""
+    (root / "data_manifest.yaml").write_text(yaml.safe_dump(MANIFEST), encoding="utf-8")
+    (root / "requirements.lock").write_text("rich==1 \\\n    --hash=sha256:00\n", encoding="utf-8")
+    small = Project(root)
+    small.write_profile()
+    small.write_notebook()
+    return small
+
+
 def write_dataset(folder: Path, image_ids: Sequence[str], task: str = "pneumonia") -> None:
     """Write a curated dataset without pixels: the last fifth held out, the others in two folds."""
     n = len(image_ids)
@@ -94,14 +104,15 @@ def write_dataset(folder: Path, image_ids: Sequence[str], task: str = "pneumonia
     cohort = pd.DataFrame({"image_id": ids, "patient_id": "p" + ids, "group_id": "g" + ids})
     cohort = cohort.assign(dataset="phantom_xray", modality="xray", path="raw/" + ids, remarks="by A. Person")
     cohort = cohort.assign(sex="F", view="PA", site="here", **{f"label_{task}": [i % 2 for i in range(n)]})
-    cohort["age_years"] = pd.array([30.0 + i for i in range(n)], dtype="Float64")
+    cohort["age_years"] = pd.array([30.0 + i % 50 for i in range(n)], dtype="Float64")
     part = ["train"] * (n - n // 5) + ["test"] * (n // 5)
     fold = pd.array([(i // 2) % 2 if name == "train" else None for i, name in enumerate(part)], dtype="Int64")
     assignment = cohort[["image_id", "patient_id", "group_id"]].assign(part=part, fold=fold, stratum="0")
     folder.mkdir(parents=True, exist_ok=True)
     cohort.to_parquet(folder / "cohort.parquet", index=False)
     assignment.to_parquet(folder / "assignment.parquet", index=False)
-    told = {"dataset": "phantom_xray", "task": task, "tasks": [task], "classes": {}, "source": str(folder)}
+    told = {"dataset": "phantom_xray", "task": task, "tasks": [task], "classes": {}, "digest": "d"}
+    told["source"] = str(folder)
     (folder / "curation.json").write_text(json.dumps(told))
     names = ("cohort.parquet", "assignment.parquet", "curation.json")
     (folder / "SHA256SUMS").write_text("".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))

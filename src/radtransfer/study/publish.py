@@ -118,6 +118,12 @@ def verify_results(folder: Path) -> None:
             raise DataError(f"published file {folder / name} is {state}", hint="restore it, or publish again")
 
 
+def publication_name(folder: Path) -> str:
+    """What tells one publication from another: the SHA-256 of its checksums; empty without them."""
+    sums = folder / CHECKSUMS
+    return sha256_file(sums) if sums.is_file() else ""
+
+
 def _check_licences(profile: Profile) -> None:
     """Refuse data whose terms keep them with those who registered: predictions are rows of them."""
     manifest = load_manifest()

@@ -52,11 +52,18 @@ def build(profile: str | None = None) -> Path:
         if paths.results_dir().is_dir():
             verify_results(paths.results_dir())
     elif StudyLog.path(profile).is_file():
-        _check_steps(profile)
+        check_steps(profile)
     return build_book(profile)
 
 
-def _check_steps(name: str) -> None:
+def check_steps(name: str) -> None:
+    """Check that what a profile's steps left is of one run.
+
+    Raises
+    ------
+    StepError
+        Naming the first step that is not complete, or older than one that it builds on.
+    """
     profile = load_profile(name)
     steps = StudyLog.read(profile).steps
     for step in profile.notebooks:

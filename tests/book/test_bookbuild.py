@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from lxml import html
 
@@ -13,6 +15,10 @@ from radtransfer.report.numbers import Registry
 from radtransfer.study import bookbuild
 from radtransfer.study.bookbuild import BookError, BookSource, build_book
 from radtransfer.study.bookchecks import check_html
+from radtransfer.study.comparison import Checked
+from radtransfer.study.verification import MODES, RunsCompared, Verification, report_path, save
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def page(book: Path, name: str) -> html.HtmlElement:
@@ -163,3 +169,48 @@ def test_which_results_are_shown(checkout: Path) -> None:
     (checkout / "work" / "study" / "published" / "records").mkdir(parents=True)
     assert BookSource.of(None).results == checkout / "results"
     assert BookSource.of("published").results == checkout / "work" / "study" / "published"
+
+
+def test_the_last_verification_is_shown_or_that_there_is_none(checkout: Path) -> None:
+    shutil.copy(REPOSITORY / "book" / "chapters" / "verification.md", checkout / "book" / "chapters")
+    with (checkout / "_toc.yml").open("a") as toc:
+        toc.write("- file: book/chapters/verification\n")
+
+    def page() -> str:
+        html = build_book("tiny")
+        return (html / "book" / "chapters" / "verification.html").read_text()
+
+    none = page()
+    for done in MODES.values():
+        assert f"{done.capitalize()}: no report of such a verification is kept." in none
+
+    check = Checked(
+        kind="number",
+        name="cv.demo.metadata.auc",
+        notebook="01_demo",
+        state="passed",
+        identical=True,
+        why="same",
+    )
+    moved = {"name": "cv.demo.vgg16_frozen.auc", "state": "failed", "identical": False, "why": "moved by 0.3"}
+    report = Verification(
+        mode="rerun",
+        profile="tiny",
+        results="0" * 64,
+        date="2026-01-01",
+        seconds=90.0,
+        machine={"cpu": "A -> B"},
+        kept={},
+        runs=RunsCompared(published=8, found=8, same_spec=8, same_predictions=6, largest_difference=0.0123),
+        checks=(check, check.model_copy(update=moved)),
+    )
+    save(report, report_path("rerun", for_book=True))
+    text = " ".join(page().split())
+    assert "The study executed again, 2026-01-01, in 1 min 30 s. It is of another publication" in text
+    assert (
+        "1 check failed. Of 8 published training runs 8 were run again, 6 of them with the same bits" in text
+    )
+    assert "cpu: A -&gt; B" in text
+    assert "moved by 0.3" in text
+    csv = pd.read_csv(checkout / "work/book/tiny/html/tables/verification_rerun_exceptions.csv")
+    assert csv["What"].tolist() == ["cv.demo.vgg16_frozen.auc", "cv.demo.metadata.auc"]

@@ -16,11 +16,13 @@ from typing import Any
 import yaml
 
 from radtransfer import paths
-from radtransfer.atomic import PARTIAL
+from radtransfer.atomic import PARTIAL, write_json
 from radtransfer.errors import InputError, RadtransferError
 from radtransfer.report.numbers import Registry
 from radtransfer.study.bookchecks import Finding, check_html, lint_prose
 from radtransfer.study.profiles import load_profile
+from radtransfer.study.publish import publication_name
+from radtransfer.study.verification import MODES, book_tables
 
 PUBLISHED = "published"
 
@@ -145,7 +147,16 @@ def _stage(source: BookSource, stage: Path) -> None:
             folder.mkdir(parents=True)
             if (source.results / kind).is_dir():
                 shutil.copytree(source.results / kind, folder, dirs_exist_ok=True)
+    _stage_verification(source, stage)
     Registry.load(source.results).write(stage / "numbers.json")
+
+
+def _stage_verification(source: BookSource, stage: Path) -> None:
+    """Lay out the kept reports of verification as tables, or say that there is none."""
+    for mode in MODES:
+        for name, (table, data) in book_tables(mode, publication_name(source.results)).items():
+            write_json(stage / "tables" / f"{name}.json", table.model_dump(mode="json"))
+            data.to_csv(stage / "_extra" / "tables" / f"{name}.csv", index=False)
 
 
 def _fold_code(notebook: dict[str, Any]) -> None:

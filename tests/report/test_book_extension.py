@@ -173,6 +173,19 @@ def test_sparse_numbers_table_of_everything_recorded(book: Book) -> None:
     ]
 
 
+def test_a_transposed_numbers_table(book: Book) -> None:
+    page, warnings = book.build(
+        ":::{numbers-table} cv.{model}.{metric}\n:caption: c\n:sparse:\n:transpose:\n:corner: Measure\n:::",
+        used="cohort.n_images",
+    )
+    assert warnings == []
+    assert rows(page) == [
+        ["Measure", "VGG16, frozen", "Age, sex and view only"],
+        ["AUC", "0.890 (0.868 to 0.911)", "0.890 (0.868 to 0.911)"],
+        ["F1 score", "0.890 (0.868 to 0.911)", "–"],
+    ]
+
+
 def test_a_numbers_table_for_each_part(book: Book) -> None:
     page, warnings = book.build(
         ":::{numbers-table} cv.{model}.{metric}\n:each: model\n:caption: c\n:::", used=ALL

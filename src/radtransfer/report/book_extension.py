@@ -211,7 +211,8 @@ class NumbersTable(_StudyDirective):
     The body may name, for either placeholder, the parts to show and their labels; left out,
     all recorded parts are shown. With ``:sparse:`` a number that was not recorded leaves a
     dash, otherwise it is a warning. With ``:each: task`` the pattern has a third placeholder, and every
-    recorded part of it has a table of its own, its name before the caption.
+    recorded part of it has a table of its own, its name before the caption. With ``:transpose:`` the first
+    placeholder makes the columns.
     """
 
     required_arguments = 1
@@ -221,6 +222,7 @@ class NumbersTable(_StudyDirective):
         "corner": directives.unchanged,
         "form": directives.unchanged,
         "sparse": directives.flag,
+        "transpose": directives.flag,
         "each": directives.unchanged_required,
     }
 
@@ -251,6 +253,8 @@ class NumbersTable(_StudyDirective):
                 raise ValueError(f"{pattern} has no placeholder {next(iter(given))!r}")
         except (yaml.YAMLError, AttributeError, ValueError) as error:
             return self.warn(f"numbers-table: {error}")
+        if "transpose" in self.options:
+            placeholders, labels = placeholders[::-1], labels[::-1]
         (row_name, column_name), (rows, columns) = placeholders, labels
         cells = {
             row: [self._cell(pattern.format(**{row_name: row, column_name: column})) for column in columns]

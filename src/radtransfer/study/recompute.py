@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from radtransfer import paths
 from radtransfer.errors import DataError, InputError
 from radtransfer.study.driver import execute, kernel_environment
 from radtransfer.study.frozen import read_records, thaw
+from radtransfer.study.machine import cores
 from radtransfer.study.profiles import NOTEBOOKS, check_parameters
 from radtransfer.study.progress import Reporter, duration
 
@@ -36,6 +38,9 @@ ANALYSES: Final = (
     "13_claims",
 )
 """Notebooks that read predictions, cohorts and records alone."""
+
+KERNELS: Final = 4
+"""Notebooks executed at a time, cores permitting."""
 
 NEEDS_MORE: Final = {
     "01_data_curation": "it needs the images",
@@ -103,12 +108,15 @@ def recomputed(results: Path, *, reporter: Reporter | None = None) -> Iterator[R
         for name in parameters:
             # the published record, lest anything computed from it be taken for new
             (paths.study_dir(profile) / "records" / f"{name}.json").unlink()
-        with kernel_environment(offline=True):
+        with kernel_environment(offline=True), ThreadPoolExecutor(min(cores(), KERNELS)) as kernels:
+            # each needs a core for minutes; what builds on others comes when they are complete
+            begun: dict[str, Future[None]] = {}
             for name, own in parameters.items():
-                begun = monotonic()
-                with reporter.running(name, None) as last_line:
-                    execute(profile, NOTEBOOKS[name], own, last_line)
-                reporter.line(f"done    {name} in {duration(monotonic() - begun)}")
+                for need in set(NOTEBOOKS[name].needs) & begun.keys():
+                    begun[need].result()
+                begun[name] = kernels.submit(_execute, profile, name, own, reporter)
+            for running in begun.values():
+                running.result()
         yield Recomputed(
             study=paths.study_dir(profile),
             notebooks=tuple(parameters),
@@ -119,6 +127,13 @@ def recomputed(results: Path, *, reporter: Reporter | None = None) -> Iterator[R
             },
             seconds=monotonic() - start,
         )
+
+
+def _execute(profile: str, name: str, parameters: NotebookParameters, reporter: Reporter) -> None:
+    start = monotonic()
+    with reporter.running(name, None) as last_line:
+        execute(profile, NOTEBOOKS[name], parameters, last_line)
+    reporter.line(f"done    {name} in {duration(monotonic() - start)}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from radtransfer.errors import InputError, RunError, WeightsError
 from radtransfer.models import weight_files
+from radtransfer.models.descriptions import DESCRIPTIONS
 from radtransfer.models.freezing import assert_trainable, prefix, suffix
 from radtransfer.models.heads import SCALING, build_head, set_scaling
 from radtransfer.models.registry import BACKBONES, backbone
@@ -49,6 +50,16 @@ def test_sizes_are_the_published_ones(
     base = bases[name]
     assert sum(int(np.prod(weight.shape)) for weight in base.trainable_weights) == trainable
     assert base.output_shape[-1] == features
+    told = DESCRIPTIONS[name]
+    assert (told.n_parameters, told.n_features, told.n_blocks) == (
+        trainable,
+        features,
+        len(BACKBONES[name].blocks),
+    )
+
+
+def test_every_backbone_is_described() -> None:
+    assert DESCRIPTIONS.keys() == BACKBONES.keys()
 
 
 def test_alexnet_has_61_million_weights_with_its_classifier() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -104,6 +105,8 @@ def write_results(study_dir: Path) -> None:
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
+    (study_dir / "environment.json").write_text(json.dumps({"python": "3.11.7", "cores": 2}))
+    (study_dir / "profile.yaml").write_text("description: demo\nnotebooks: {01_demo: {}}\n")
     folder = study_dir / "notebooks"
     folder.mkdir()
     nbformat.write(notebook, folder / "01_demo.ipynb")

@@ -20,11 +20,15 @@ from radtransfer.atomic import PARTIAL, write_json
 from radtransfer.errors import InputError, RadtransferError
 from radtransfer.report.numbers import Registry
 from radtransfer.study.bookchecks import Finding, check_html, lint_prose
+from radtransfer.study.frozen import RECORDS, RUNS
 from radtransfer.study.profiles import load_profile
-from radtransfer.study.publish import publication_name
+from radtransfer.study.publish import gather_evidence, publication_name
 from radtransfer.study.verification import MODES, book_tables
 
 PUBLISHED = "published"
+
+EVIDENCE = (RUNS, RECORDS, "environment.json", "timings.json", "profile.yaml")
+"""Files of the results from which appendices are generated, beside numbers, tables and curations."""
 
 BANNER = "This build shows profile <b>{profile}</b> on synthetic phantoms: no result of the study."
 
@@ -149,6 +153,19 @@ def _stage(source: BookSource, stage: Path) -> None:
                 shutil.copytree(source.results / kind, folder, dirs_exist_ok=True)
     _stage_verification(source, stage)
     Registry.load(source.results).write(stage / "numbers.json")
+    _stage_evidence(source, stage)
+
+
+def _stage_evidence(source: BookSource, stage: Path) -> None:
+    """Lay out what appendices are generated from; of a run it is gathered as a publication would."""
+    if source.results != paths.results_dir():
+        gather_evidence(load_profile(source.name), stage)
+        return
+    for name in EVIDENCE:
+        if (source.results / name).is_file():
+            shutil.copy(source.results / name, stage)
+    if (source.results / "curation").is_dir():
+        shutil.copytree(source.results / "curation", stage / "curation")
 
 
 def _stage_verification(source: BookSource, stage: Path) -> None:

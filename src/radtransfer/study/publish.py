@@ -146,27 +146,56 @@ def _check_complete(profile: Profile) -> None:
 
 def _gather(profile: Profile, folder: Path) -> None:
     study = paths.study_dir(profile.name)
-    records = load_records(study)
-    runs = [RunStore.open(paths.runs_dir() / name) for name in _unique(records)]
+    records, runs = gather_evidence(profile, folder)
     numbers = Registry.load(study).numbers.items()
     Registry({key: declare(number) for key, number in numbers}).write(folder / "numbers.json")
     freeze_predictions(runs, folder / PREDICTIONS)
-    freeze_runs(runs, folder / RUNS)
-    freeze_records(records, folder / RECORDS)
     for record in records:
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for name in names for path in sorted((study / kind).glob(f"{name}.*"))):
                 _copy(path, folder / kind / path.name)
         for task, name in record.datasets.items():
-            dataset = CuratedDataset.open(paths.curated_dir() / name)
-            freeze_cohort(dataset, folder / COHORTS / f"{task}.parquet")
-            write_json(folder / "curation" / f"{task}.json", _anonymous(dataset.info))
+            freeze_cohort(
+                CuratedDataset.open(paths.curated_dir() / name), folder / COHORTS / f"{task}.parquet"
+            )
     for name in profile.notebooks:
         notebook = json.loads((study / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
         write_json(folder / "notebooks" / f"{name}.ipynb", clean_notebook(notebook))
+
+
+def gather_evidence(profile: Profile, folder: Path) -> tuple[list[Record], list[RunRecord]]:
+    """Write how the results of a profile came about: what the book's appendices are generated from.
+
+    Parameters
+    ----------
+    profile : Profile
+        That was run.
+    folder : Path
+        Where records, runs, curation, parameters, machines and times are written.
+
+    Returns
+    -------
+    records : list of Record
+    runs : list of RunRecord
+
+    Raises
+    ------
+    RunError, DataError
+        If a run or a curated dataset that a record names is not there, or damaged.
+    """
+    study = paths.study_dir(profile.name)
+    records = load_records(study)
+    runs = [RunStore.open(paths.runs_dir() / name) for name in _unique(records)]
+    freeze_runs(runs, folder / RUNS)
+    freeze_records(records, folder / RECORDS)
+    for record in records:
+        for task, name in record.datasets.items():
+            dataset = CuratedDataset.open(paths.curated_dir() / name)
+            write_json(folder / "curation" / f"{task}.json", _anonymous(dataset.info))
     _copy(study / "profile.yaml", folder / "profile.yaml")
     write_json(folder / "environment.json", _environment(study, runs))
     write_json(folder / "timings.json", _timings(profile, runs))
+    return records, runs
 
 
 def _unique(records: list[Record]) -> list[str]:

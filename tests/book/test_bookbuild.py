@@ -128,6 +128,37 @@ def test_faults_are_told_with_their_place_and_the_old_book_stays(checkout: Path)
     assert [path.name for path in old.parent.iterdir()] == ["html"]
 
 
+def test_a_run_and_a_publication_are_laid_out_alike(checkout: Path, tmp_path: Path) -> None:
+    run = BookSource.of("tiny")
+    results = checkout / "results"
+    (results / "notebooks").mkdir(parents=True)
+    bookbuild._stage_evidence(run, results)
+    Registry.load(run.results).write(results / "numbers.json")
+    bookbuild._stage(run, tmp_path / "of_run")
+    bookbuild._stage(BookSource.of(None), tmp_path / "of_results")
+    for name in bookbuild.EVIDENCE:
+        assert (tmp_path / "of_run" / name).read_text() == (tmp_path / "of_results" / name).read_text()
+
+
+def test_a_dead_link_of_a_checklist_stops_the_build(checkout: Path) -> None:
+    (checkout / "book" / "appendices").mkdir()
+    (checkout / "book" / "appendices" / "claim.md").write_text("# CLAIM\n\n<!-- appendix: claim -->\n")
+    with (checkout / "_toc.yml").open("a") as toc:
+        toc.write("- file: book/appendices/claim\n")
+    links = ("notebooks/01_demo.ipynb#demo", "book/index.md#a-study", "book/index.md#gone", "book/lost.md#a")
+    items = [{"item": str(n), "topic": "t", "where": [link]} for n, link in enumerate(links, start=1)]
+    (checkout / "book" / "checklists").mkdir()
+    (checkout / "book" / "checklists" / "claim_2024.yaml").write_text(
+        json.dumps([{"section": "All", "items": items}])
+    )
+    with pytest.raises(BookError) as caught:
+        build_book("tiny")
+    told = [finding.problem for finding in caught.value.findings]
+    assert any("local id not found" in line and "'gone'" in line for line in told)
+    assert any("lost.md" in line for line in told)
+    assert not any("demo" in line or "a-study" in line for line in told)
+
+
 def test_finished_book_takes_the_place_of_the_old_one(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

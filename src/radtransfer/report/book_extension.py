@@ -19,6 +19,8 @@ Roles and directives (in MyST)::
     :::{study-figure} roc_curves
     :::
 
+    <!-- appendix: datasheets -->
+
 A key, table or figure that was not recorded is a warning that names the nearest one; a recorded
 number that no page shows is a warning at the end of the build. The book is built with warnings fatal.
 """
@@ -44,6 +46,7 @@ from sphinx.util.math import get_node_equation_number
 from radtransfer import __version__
 from radtransfer.errors import RadtransferError
 from radtransfer.evaluation.performance import METRICS
+from radtransfer.report.appendices import Evidence, fill
 from radtransfer.report.labels import model_label, task_label
 from radtransfer.report.numbers import FORMS, Number, Registry
 from radtransfer.report.step import Figure
@@ -306,6 +309,14 @@ def _load_results(app: Sphinx) -> None:
     app.radtransfer_results = results  # type: ignore[attr-defined]
 
 
+def _fill_appendices(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Lines that name a generated appendix give way to it, before the page is parsed."""
+    try:
+        content[0] = fill(content[0], Evidence(Results.of(app.env).folder))
+    except RadtransferError as error:
+        logger.warning(str(error), location=docname, type="radtransfer", subtype="appendix")
+
+
 def _outdated_pages(app: Sphinx, env: BuildEnvironment, *changes: set[str]) -> set[str]:
     """All pages are read again when a number changed: sources alone would not tell."""
     digest = Results.of(env).registry.digest
@@ -378,6 +389,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("study-figure", StudyFigure)
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_displaymath, None))
     app.connect("builder-inited", _load_results)
+    app.connect("source-read", _fill_appendices)
     app.connect("env-get-outdated", _outdated_pages)
     app.connect("env-purge-doc", _purge)
     app.connect("env-merge-info", _merge)

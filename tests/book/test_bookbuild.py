@@ -239,7 +239,8 @@ def test_the_last_verification_is_shown_or_that_there_is_none(checkout: Path) ->
     text = " ".join(page().split())
     assert "The study executed again, 2026-01-01, in 1 min 30 s. It is of another publication" in text
     assert (
-        "1 check failed. Of 8 published training runs 8 were run again, 6 of them with the same bits" in text
+        "1 check failed. Of 8 published training runs the compared study has 8, 6 of them with the same bits"
+        in text
     )
     assert "cpu: A -&gt; B" in text
     assert "moved by 0.3" in text

@@ -323,6 +323,13 @@ def test_a_run_of_the_same_bits_passes(project: Project, results: Path) -> None:
     assert all(check.identical for check in report.checks)
     assert report.runs is not None
     assert (report.runs.published, report.runs.same_spec, report.runs.same_predictions) == (8, 8, 8)
+    # which says little, and is told: nothing was trained again
+    assert report.runs.same_execution == 8
+    assert str(report.runs).endswith("8 of them are the published ones themselves, not trained again")
+    edit(results / "timings.json", "1.5", "1.6")
+    again = verify_rerun("small", executed=True).runs
+    assert again is not None
+    assert again.same_execution == 7
 
 
 def test_every_number_is_judged_under_its_tolerance(project: Project, results: Path) -> None:

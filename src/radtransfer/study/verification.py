@@ -42,6 +42,8 @@ class RunsCompared(BaseModel):
         Published runs of which there is a new one of the same name: same data, options and seed.
     same_predictions : int
         Those whose predictions have the same bits.
+    same_execution : int
+        Those that were not trained again: they took the published time to the last digit.
     largest_difference : float or None
         Largest difference of two scores among those of the same name; None without any.
     """
@@ -52,13 +54,18 @@ class RunsCompared(BaseModel):
     found: int
     same_spec: int
     same_predictions: int
+    same_execution: int = 0
     largest_difference: float | None
 
     def __str__(self) -> str:
         told = (
-            f"Of {self.published} published training runs {self.same_spec} were run again, "
+            f"Of {self.published} published training runs the compared study has {self.same_spec}, "
             f"{self.same_predictions} of them with the same bits"
         )
+        if self.same_execution:
+            told += (
+                f", but {self.same_execution} of them are the published ones themselves, not trained again"
+            )
         if self.same_predictions < self.same_spec:
             told += f"; scores differ by at most {self.largest_difference:.2g}"
         return told

@@ -375,18 +375,22 @@ def _compare_runs(results: Path, runs: Iterable[RunRecord]) -> RunsCompared:
         for name, rows in table.groupby("run", sort=False, observed=True)
     }
     keys = ["image_id", "part", "target"]
-    same, largest = 0, 0.0
+    times = {entry.get("run"): entry for entry in load_json(results / "timings.json")["runs"]}
+    same, kept, largest = 0, 0, 0.0
     both = [name for name in published if name in new]
     for name in both:
         old = published[name].astype(dict.fromkeys(keys, "str"))
         pair = old.merge(new[name].predictions(), on=keys, how="outer", suffixes=("", "_new"))
         difference = (pair["score"] - pair["score_new"]).abs()
         same += bool((difference == 0).all())
+        took = new[name].timings.items()
+        kept += bool(took) and name in times and took <= times[name].items()
         largest = max(largest, float(difference.fillna(1.0).max()))
     return RunsCompared(
         published=len(published),
         found=len(new),
         same_spec=len(both),
         same_predictions=same,
+        same_execution=kept,
         largest_difference=largest if both else None,
     )

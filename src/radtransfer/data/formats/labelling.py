@@ -99,7 +99,7 @@ def attach_labels(
     classes: dict[str, tuple[str, ...]] = {}
     if table is not None:
         labels |= _of_table(frame, root / table.table, by, table)
-        classes |= {task: label.classes for task, label in table.labels.items()}
+        classes |= {task: label.classes for task, label in table.labels.items() if label.classes}
     if folders is not None:
         if folders.task in labels:
             raise InputError(

@@ -173,6 +173,23 @@ def test_sparse_numbers_table_of_everything_recorded(book: Book) -> None:
     ]
 
 
+def test_what_a_smaller_run_lacks_leaves_a_dash_and_a_misspelt_key_fails(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RADTRANSFER_ROOT", str(tmp_path))
+    text = "Gain {num}`protocols.gain|interval`."
+    _, warnings = book.build(text, used=ALL)
+    assert "no number 'protocols.gain' is recorded" in warnings[0]
+    step = Step("07_leakage_and_shortcuts", study_dir=tmp_path / "elsewhere")
+    step.number("protocols.gain", 0.07)
+    step.registry().write(tmp_path / "results" / "numbers.json")
+    page, warnings = book.build(text, used=ALL)
+    assert warnings == []
+    assert "Gain –." in page.text_content()
+    _, warnings = book.build("Gain {num}`protocols.gian`.", used=ALL)
+    assert "no number 'protocols.gian' is recorded" in warnings[0]
+
+
 def test_a_transposed_numbers_table(book: Book) -> None:
     page, warnings = book.build(
         ":::{numbers-table} cv.{model}.{metric}\n:caption: c\n:sparse:\n:transpose:\n:corner: Measure\n:::",

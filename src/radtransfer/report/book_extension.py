@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from string import Formatter
@@ -43,7 +44,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.math import get_node_equation_number
 
-from radtransfer import __version__
+from radtransfer import __version__, paths
 from radtransfer.errors import RadtransferError
 from radtransfer.evaluation.performance import METRICS
 from radtransfer.report.appendices import Evidence, fill
@@ -92,6 +93,16 @@ class Results:
         shown: dict[str, set[str]] = env.radtransfer_shown  # type: ignore[attr-defined]
         return shown
 
+    @cached_property
+    def published(self) -> frozenset[str]:
+        """Keys of the published results, for which the prose is written."""
+        folder = paths.results_dir()
+        return frozenset(Registry.load(folder) if (folder / "numbers.json").is_file() else ())
+
+    def lacks(self, key: str) -> bool:
+        """Whether a number is published that this smaller run has not; a misspelt key is in neither."""
+        return key not in self.registry and key in self.published
+
     def number(self, key: str, env: BuildEnvironment) -> Number:
         """Number of a key, noted as shown on the current page.
 
@@ -128,11 +139,16 @@ def _plain_number(translator: Any, node: number_node) -> None:
 
 
 class NumberRole(SphinxRole):
-    """``{num}`key``` or ``{num}`key|form```, see `FORMS`."""
+    """``{num}`key``` or ``{num}`key|form```, see `FORMS`.
+
+    A number that the published study has and this run has not leaves a dash.
+    """
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Replace the key by the number's text."""
         key, _, form = (part.strip() for part in self.text.partition("|"))
+        if Results.of(self.env).lacks(key):
+            return [nodes.inline("", ABSENT)], []
         try:
             number = Results.of(self.env).number(key, self.env)
             text = number.show(form or FORMS[0])
@@ -281,7 +297,7 @@ class NumbersTable(_StudyDirective):
 
     def _cell(self, key: str) -> str:
         results = Results.of(self.env)
-        if "sparse" in self.options and key not in results.registry:
+        if results.lacks(key) or ("sparse" in self.options and key not in results.registry):
             return ABSENT
         form = self.options.get("form", "interval")
         try:

@@ -90,6 +90,14 @@ def test_planted_calibration_is_recovered() -> None:
     assert right.low < 1 < right.high
 
 
+def test_errors_that_cancel_out_in_every_cluster_have_no_standard_error() -> None:
+    y, p = np.tile([0, 1], 10), np.tile([0.25, 0.75], 10)
+    pairs = np.repeat(np.arange(10), 2)
+    with pytest.raises(ValueError, match="errors cancel out within every cluster"):
+        cal.calibration_in_the_large(y, p, cluster=pairs)
+    assert cal.calibration_in_the_large(y, p).estimate == pytest.approx(0, abs=1e-9)
+
+
 def test_calibration_in_the_large_makes_the_means_equal() -> None:
     y, p = planted(500, intercept=1.0)
     shift = cal.calibration_in_the_large(y, p).estimate

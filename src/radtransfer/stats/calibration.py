@@ -336,6 +336,12 @@ def calibration_in_the_large(
     -------
     Estimate
         The p-value tests intercept 0; ``details`` has the mean probability and the event rate.
+
+    Raises
+    ------
+    ValueError
+        If probabilities are 0, 1 or no probabilities, or the errors of every cluster cancel out, so that
+        nothing is left to estimate a standard error from.
     """
     from radtransfer.stats.discrepancy import logistic_fit
 
@@ -346,6 +352,8 @@ def calibration_in_the_large(
         outcome, np.ones((len(outcome), 1)), offset=linear, cluster=cluster
     )
     intercept, se = float(coefficients[0]), math.sqrt(covariance[0, 0])
+    if se < 1e-12:  # nothing but rounding
+        raise ValueError("errors cancel out within every cluster: the intercept has no standard error")
     margin = float(stats.norm.ppf(0.5 + level / 2)) * se
     return Estimate(
         name="calibration in the large",

@@ -29,10 +29,11 @@ def rows(clone: Path) -> list[tuple[str, str, float]]:
 
 def main() -> None:
     """Write the table."""
+    found = rows(Path(sys.argv[1]))
     with TARGET.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("Command", "Step", "Seconds"))
-        writer.writerows(rows(Path(sys.argv[1])))
+        writer.writerows(found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Pin the newest dependencies that fit ``pyproject.toml``: both locks and ``environment.yml``.
 
 ``environment.yml`` is made of the other two, so that users of conda get the same versions; a test
-fails when they disagree. ``python tools/lock.py --conda`` makes it alone.
+fails when they disagree. ``python tools/lock.py --conda`` makes it alone; ``--keep`` adds what is new
+in ``pyproject.toml`` and leaves every other pin as it is.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ def conda_environment() -> str:
 def main() -> None:
     """Write the locks, unless only conda's file is wanted, and that file."""
     if sys.argv[1:] != ["--conda"]:
-        asked = ("pyproject.toml", "--group", "dev", "--fork-strategy", "fewest", "--upgrade")
+        upgrade = () if sys.argv[1:] == ["--keep"] else ("--upgrade",)
+        asked = ("pyproject.toml", "--group", "dev", "--fork-strategy", "fewest", *upgrade)
         for name, source, text in (
             ("requirements.lock", asked, None),
-            ("bootstrap.lock", ("-", "--upgrade"), "uv>=0.8\n"),
+            ("bootstrap.lock", ("-", *upgrade), "uv>=0.8\n"),
         ):
             command = (str(UV), "pip", "compile", *source, *OPTIONS, "--quiet", "-o", name)
             subprocess.run(command, check=True, cwd=ROOT, input=text, text=True)

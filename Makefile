@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 RADTRANSFER := .venv/bin/python -m radtransfer
 
 .DEFAULT_GOAL := help
-.PHONY: help environment study test book verify bench lock clean
+.PHONY: help environment study test book pdf verify bench lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: environment  ## lint, types, unit tests, then every notebook and the book 
 
 book: environment  ## render the published results; executes nothing
 	@$(RADTRANSFER) book
+
+pdf: environment  ## the same as one PDF; needs Chromium or Chrome
+	@$(RADTRANSFER) book --pdf
 
 verify: environment  ## run the published study again and compare every number; ARGS=--from-predictions takes minutes
 	@$(RADTRANSFER) verify $(ARGS)

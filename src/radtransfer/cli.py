@@ -75,11 +75,14 @@ def book(
     profile: Annotated[
         str | None, typer.Option(help="A profile that was run; without it, the published results.")
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print it as one PDF, too; needs Chromium or Chrome.")
+    ] = False,
 ) -> None:
     """Render the book; nothing is executed."""
-    from radtransfer.study.whole import build
+    from radtransfer.study.whole import build, build_pdf
 
-    typer.echo(f"book: {build(profile)}")
+    typer.echo(f"pdf: {build_pdf(profile)}" if pdf else f"book: {build(profile)}")
 
 
 @app.command()

@@ -56,6 +56,30 @@ def build(profile: str | None = None) -> Path:
     return build_book(profile)
 
 
+def build_pdf(profile: str | None = None) -> Path:
+    """Render the book as `build` does, and print it.
+
+    Parameters
+    ----------
+    profile : str, optional
+        Name of a profile; the published results without it.
+
+    Returns
+    -------
+    Path
+        ``book.pdf``, beside the folder of the HTML.
+
+    Raises
+    ------
+    PrintError
+        If there is no Chromium, or it fails; and whatever `build` raises.
+    """
+    from radtransfer.study.bookprint import print_book
+
+    html = build(profile)
+    return print_book(html, html.with_name("book.pdf"))
+
+
 def check_steps(name: str) -> None:
     """Check that what a profile's steps left is of one run.
 

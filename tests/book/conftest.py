@@ -36,6 +36,8 @@ RESULTS = """
 
 {num}`best.demo.name` is best.
 
+- [ ] Ask who is missing from the data.
+
 ```{numbers-table} cv.demo.{model}.{metric}
 :caption: Performance with intervals.
 ```
@@ -106,7 +108,7 @@ def write_results(study_dir: Path) -> None:
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     (study_dir / "environment.json").write_text(json.dumps({"python": "3.11.7", "cores": 2}))
-    (study_dir / "profile.yaml").write_text("description: demo\nnotebooks: {01_demo: {}}\n")
+    (study_dir / "profile.yaml").write_text("description: demo\nnotebooks: {01_demo: {n_images: 1000}}\n")
     folder = study_dir / "notebooks"
     folder.mkdir()
     nbformat.write(notebook, folder / "01_demo.ipynb")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from lxml import html
 
 from radtransfer.errors import InputError
@@ -69,9 +70,28 @@ def test_code_is_folded_and_the_notebook_offered(book: Path) -> None:
         ["tag_hide-input"],
         ["tag_hide-cell"],
     ]
-    (link,) = tree.xpath("//p[@class='rt-download']/a/@href")
-    offered = json.loads((book / "notebooks" / link).read_text(encoding="utf-8"))
-    assert offered["cells"][1]["outputs"]
+
+
+def test_the_executed_notebook_its_parameters_and_its_record_are_offered(book: Path) -> None:
+    (line,) = page(book, "notebooks/01_demo.html").xpath("//p[@class='rt-download']")
+    links = {link.text: (book / "notebooks" / link.get("href")).resolve() for link in line.iter("a")}
+    study = book.parents[2] / "study" / "tiny"
+    assert links["Executed notebook"].read_bytes() == (study / "notebooks" / "01_demo.ipynb").read_bytes()
+    assert yaml.safe_load(links["its parameters"].read_text()) == {"n_images": 1000}
+    offered = json.loads(links["its record"].read_text())
+    assert offered == json.loads((study / "records" / "01_demo.json").read_text())
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_book_with_a_public_repository_offers_to_run_there(
+    public: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(bookbuild.REPOSITORY, "https://example.org/us/study" if public else "")
+    bookbuild._stage(BookSource.of("tiny"), tmp_path / "staged")
+    config = yaml.safe_load((tmp_path / "staged" / "_config.yml").read_text())
+    assert ("launch_buttons" in config) == public
+    if public:
+        assert config["repository"]["url"] == "https://example.org/us/study"
 
 
 def test_mathematics_is_mathml(book: Path) -> None:
@@ -131,7 +151,7 @@ def test_faults_are_told_with_their_place_and_the_old_book_stays(checkout: Path)
 def test_a_run_and_a_publication_are_laid_out_alike(checkout: Path, tmp_path: Path) -> None:
     run = BookSource.of("tiny")
     results = checkout / "results"
-    (results / "notebooks").mkdir(parents=True)
+    shutil.copytree(run.results / "notebooks", results / "notebooks")
     bookbuild._stage_evidence(run, results)
     Registry.load(run.results).write(results / "numbers.json")
     bookbuild._stage(run, tmp_path / "of_run")

@@ -63,6 +63,30 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXECUTED = "executed"
+"""Folder of the book with what each notebook's page offers."""
+
+_OFFERED = {
+    ".ipynb": "Executed notebook",
+    ".parameters.yaml": "its parameters",
+    ".record.json": "its record",
+}
+
+_SCROLLS = {"role": "group", "aria-label": "Formula", "tabindex": "0"}
+"""Of what is wider than a phone: the keyboard must reach it to scroll it."""
+
+_FOR_THE_EAR = {
+    # docutils marks a bibliography with a deprecated role, and its list then has no items
+    'role="doc-biblioentry"': 'role="listitem"',
+    # boxes of a checklist that is ticked on paper; the words of the item follow
+    'class="task-list-item-checkbox"': 'class="task-list-item-checkbox" aria-label="To do"',
+    # the theme lets wide tables scroll, but not by keyboard
+    'class="pst-scrollable-table-container"': (
+        'class="pst-scrollable-table-container" role="group" aria-label="Table" tabindex="0"'
+    ),
+}
+"""What docutils, MyST and the theme write, and what a screen reader understands."""
+
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -361,15 +385,21 @@ def _report_unused(app: Sphinx, env: BuildEnvironment) -> None:
         )
 
 
-def _offer_notebook(app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """Under the title of a notebook's page, offer the executed notebook."""
-    source = context.get("sourcename") or ""
-    if source.endswith(".ipynb"):
-        address = context["pathto"](f"_sources/{source}", 1)
-        link = (
-            f'<p class="rt-download"><a href="{address}" download>Executed notebook with its outputs</a></p>'
+def _finish_page(app: Sphinx, pagename: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Offer the executed notebook under the title of its page, and mend what others wrote for the ear."""
+    if not context.get("body"):
+        return
+    body: str = context["body"]
+    for faulty, mended in _FOR_THE_EAR.items():
+        body = body.replace(faulty, mended)
+    if (context.get("sourcename") or "").endswith(".ipynb"):
+        stem = f"{EXECUTED}/{pagename.rpartition('/')[2]}"
+        links = " · ".join(
+            f'<a href="{context["pathto"](stem + suffix, 1)}" download>{label}</a>'
+            for suffix, label in _OFFERED.items()
         )
-        context["body"] = context["body"].replace("</h1>", f"</h1>\n{link}", 1)
+        body = body.replace("</h1>", f'</h1>\n<p class="rt-download">{links}</p>', 1)
+    context["body"] = body
 
 
 def _mathml(node: nodes.Element, *, block: bool) -> str:
@@ -387,7 +417,7 @@ def _visit_math(translator: HTML5Translator, node: nodes.math) -> None:
 
 
 def _visit_displaymath(translator: HTML5Translator, node: nodes.math_block) -> None:
-    translator.body.append(translator.starttag(node, "div", CLASS="rt-math"))
+    translator.body.append(translator.starttag(node, "div", CLASS="rt-math", **_SCROLLS))
     if node["number"]:
         translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})</span>')
     translator.body.append(f"{_mathml(node, block=True)}</div>\n")
@@ -410,5 +440,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("env-purge-doc", _purge)
     app.connect("env-merge-info", _merge)
     app.connect("env-check-consistency", _report_unused)
-    app.connect("html-page-context", _offer_notebook)
+    app.connect("html-page-context", _finish_page)
     return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,11 +16,12 @@ from typing import Any
 import yaml
 
 from radtransfer import paths
-from radtransfer.atomic import PARTIAL, write_json
+from radtransfer.atomic import PARTIAL, write_json, write_text
 from radtransfer.errors import InputError, RadtransferError
+from radtransfer.report.book_extension import EXECUTED
 from radtransfer.report.numbers import Registry
 from radtransfer.study.bookchecks import Finding, check_html, lint_prose
-from radtransfer.study.frozen import RECORDS, RUNS
+from radtransfer.study.frozen import RECORDS, RUNS, read_records
 from radtransfer.study.profiles import load_profile
 from radtransfer.study.publish import gather_evidence, publication_name
 from radtransfer.study.verification import MODES, book_tables
@@ -29,6 +30,15 @@ PUBLISHED = "published"
 
 EVIDENCE = (RUNS, RECORDS, "environment.json", "timings.json", "profile.yaml")
 """Files of the results from which appendices are generated, beside numbers, tables and curations."""
+
+LAUNCH = {
+    "notebook_interface": "jupyterlab",
+    "binderhub_url": "https://mybinder.org",  # installs environment.yml
+    "colab_url": "https://colab.research.google.com",
+}
+
+REPOSITORY = "RADTRANSFER_REPOSITORY"
+"""Variable with the address of a public repository; notebook pages then offer to run there."""
 
 BANNER = "This build shows profile <b>{profile}</b> on synthetic phantoms: no result of the study."
 
@@ -139,6 +149,9 @@ def _stage(source: BookSource, stage: Path) -> None:
     if not source.publishable:
         theme = config["sphinx"]["config"]["html_theme_options"]
         theme["announcement"] = BANNER.format(profile=source.name)
+    if repository := os.environ.get(REPOSITORY):
+        config["repository"] = {"url": repository, "branch": "main"}
+        config["launch_buttons"] = LAUNCH
     (stage / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
     (stage / "notebooks").mkdir()
@@ -154,6 +167,7 @@ def _stage(source: BookSource, stage: Path) -> None:
     _stage_verification(source, stage)
     Registry.load(source.results).write(stage / "numbers.json")
     _stage_evidence(source, stage)
+    _stage_executed(source, stage / "_extra" / EXECUTED)
 
 
 def _stage_evidence(source: BookSource, stage: Path) -> None:
@@ -166,6 +180,20 @@ def _stage_evidence(source: BookSource, stage: Path) -> None:
             shutil.copy(source.results / name, stage)
     if (source.results / "curation").is_dir():
         shutil.copytree(source.results / "curation", stage / "curation")
+
+
+def _stage_executed(source: BookSource, folder: Path) -> None:
+    """Lay out what a reader may take of each step: executed notebook, parameters and record, as they are."""
+    stage = folder.parents[1]
+    profile = yaml.safe_load((stage / "profile.yaml").read_text(encoding="utf-8"))
+    folder.mkdir()
+    records = {record.notebook: record for record in read_records(stage)}
+    for path in sorted((source.results / "notebooks").glob("*.ipynb")):
+        name = path.stem
+        shutil.copy(path, folder)
+        parameters = yaml.safe_dump(profile["notebooks"][name], sort_keys=False, allow_unicode=True)
+        write_text(folder / f"{name}.parameters.yaml", parameters)
+        write_json(folder / f"{name}.record.json", records[name].model_dump(mode="json"))
 
 
 def _stage_verification(source: BookSource, stage: Path) -> None:

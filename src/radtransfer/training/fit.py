@@ -24,12 +24,12 @@ from radtransfer.atomic import atomic_file, write_json
 from radtransfer.errors import InputError, LeakageError, RunError, unknown_name
 from radtransfer.models.heads import set_scaling
 from radtransfer.models.registry import Backbone, backbone
-from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
+from radtransfer.models.weights import WeightsInfo, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
 from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
 from radtransfer.training.failures import Failures
 from radtransfer.training.features import Stored, Tap, stored_activations, stored_views
-from radtransfer.training.networks import build_models, medical_weights
+from radtransfer.training.networks import build_models, medical_weights, starting_backbone
 from radtransfer.training.runs import (
     FINETUNE_FIELDS,
     SPEC,
@@ -42,6 +42,7 @@ from radtransfer.training.runs import (
     predictions_frame,
     software_environment,
 )
+from radtransfer.training.subsets import nested_share
 
 if TYPE_CHECKING:
     import keras
@@ -110,22 +111,53 @@ def train_networks(
         If runs failed: a part of a fold lacks a class, the loss is no longer a number, memory or
         disk are full. Their records are in :meth:`RunStore.summary`.
     """
+    specs = [network(name) if isinstance(name, str) else name for name in networks]
+    return train_all(
+        dataset,
+        task=task,
+        wanted=[(spec, options[spec.name] if isinstance(options, Mapping) else options) for spec in specs],
+        n_folds_used=n_folds_used,
+        sources=sources,
+        store=store,
+        progress=progress,
+    )
+
+
+def train_all(
+    dataset: CuratedDataset,
+    *,
+    task: str,
+    wanted: Sequence[tuple[NetworkSpec, TrainingOptions]],
+    n_folds_used: int | None = None,
+    sources: Mapping[str, RunRecord] | None = None,
+    store: RunStore | None = None,
+    progress: Progress | None = None,
+) -> list[RunRecord]:
+    """Cross-validate networks, of which several may be the same with other options.
+
+    Parameters
+    ----------
+    dataset, task, n_folds_used, sources, store, progress
+        As for :func:`train_networks`.
+    wanted : sequence of (NetworkSpec, TrainingOptions)
+        What is trained on the same frozen layers is computed in one pass.
+
+    Returns
+    -------
+    list of RunRecord
+        By network in the order given, then by fold; what is wanted twice is trained once.
+
+    Raises
+    ------
+    InputError, LeakageError, RunError
+        As :func:`train_networks`.
+    """
     tell = progress or (lambda line: None)
     store = store or RunStore()
     n_folds = dataset.folds.n_folds if n_folds_used is None else n_folds_used
     if not 1 <= n_folds <= dataset.folds.n_folds:
         raise InputError(f"{n_folds} folds wanted where the dataset has {dataset.folds.n_folds}")
-    specs = [network(name) if isinstance(name, str) else name for name in networks]
-    jobs = [
-        _Job.make(
-            dataset,
-            task,
-            spec,
-            options[spec.name] if isinstance(options, Mapping) else options,
-            sources or {},
-        )
-        for spec in specs
-    ]
+    jobs = [_Job.make(dataset, task, spec, options, sources or {}) for spec, options in wanted]
     failures = Failures(store, tell)
     pending = [job for job in jobs if job.missing(n_folds, store)]
     for job in pending:
@@ -166,10 +198,12 @@ class _Job:
             )
         if spec.trainable_blocks > len(parts.blocks):
             raise InputError(f"{spec.name} trains {spec.trainable_blocks} of {len(parts.blocks)} blocks")
+        if unknown := [name for name in spec.reinitialised if name not in dict(parts.blocks)]:
+            raise unknown_name(f"block of {parts.name}", unknown[0], dict(parts.blocks))
         if spec.source is not None:
             source = _source_run(dataset, spec.source, sources)
             return cls(dataset, task, spec, parts, medical_weights(parts, source), options, source)
-        weights = WeightsInfo("none") if spec.regime == "scratch" else obtain_weights(parts)
+        weights = obtain_weights(parts) if spec.pretrained else WeightsInfo("none")
         return cls(dataset, task, spec, parts, weights, options)
 
     def missing(self, n_folds: int, store: RunStore) -> list[RunSpec]:
@@ -199,7 +233,7 @@ class _Job:
     @property
     def cut(self) -> str | None:
         """Last frozen layer."""
-        return None if self.network.regime == "scratch" else self.backbone.cut(self.network.trainable_blocks)
+        return None if self.network.trains_all else self.backbone.cut(self.network.trainable_blocks)
 
     @property
     def pooled(self) -> Tap:
@@ -209,7 +243,7 @@ class _Job:
     @property
     def taps(self) -> tuple[Tap, ...]:
         """Frozen activations that training starts from; none for a network without frozen layers."""
-        if self.network.regime == "scratch":
+        if self.network.trains_all:
             return ()
         if self.network.regime == "frozen" or self.cut is None:
             return (self.pooled,)
@@ -222,8 +256,14 @@ class _Job:
             # where they were found and what was tried before is another story each time
             and (self.weights.kind, self.weights.digest) == (other.weights.kind, other.weights.digest)
             and all(getattr(self.options, name) == getattr(other.options, name) for name in VIEW_FIELDS)
-            and (self.weights.path is not None or self.options.seed == other.options.seed)
+            and self.network.reinitialised == other.network.reinitialised
+            and (self.is_of_one_start or self.options.seed == other.options.seed)
         )
+
+    @property
+    def is_of_one_start(self) -> bool:
+        """Whether the backbone starts alike whatever the seed."""
+        return self.weights.path is not None and not self.network.reinitialised
 
 
 def _source_run(dataset: CuratedDataset, task: str, sources: Mapping[str, RunRecord]) -> RunRecord:
@@ -280,7 +320,7 @@ def _train(
     with failures.of(job.missing(n_folds, store)):
         environment = _environment(job)
         views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
-        base = load_backbone(job.backbone, job.options.input_size, job.weights, seed=job.options.seed)
+        base = starting_backbone(job.network, job.backbone, job.options, job.weights)
         if job.taps and job.weights.path is None:
             tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
         shared = dict.fromkeys(
@@ -331,7 +371,7 @@ def _stages(
         )
         model.optimizer.build(model.trainable_variables)
     options, images = job.options, _Source(views, job.backbone.preprocess)
-    if job.network.regime == "scratch":
+    if job.network.trains_all:
         return (_Stage("all", whole, head, images, options.learning_rate),)
     pooled = activations[job.pooled]
     first = _Stage("head", head, head, _Source(pooled, _as_is), options.learning_rate, scaled_by=pooled)
@@ -410,10 +450,18 @@ class _Fold:
         smoothing = job.options.label_smoothing
         n_classes = len(job.classes)
         self.targets = (np.eye(n_classes) * (1 - smoothing) + smoothing / n_classes).astype(np.float32)
-        counts = np.bincount(self.labels["train"], minlength=n_classes)
-        self.class_weights = (counts.sum() / (n_classes * counts)).astype(np.float32)
         stored = stages[0].source.stored
         self.rows = {part: stored.rows(self.split.ids(part)) for part in PARTS}
+        self.n_epoch = len(self.rows["train"])
+        self._learn_from_share(job.options.training_fraction)
+        counts = np.bincount(self.labels["train"], minlength=n_classes)
+        self.class_weights = (counts.sum() / (n_classes * counts)).astype(np.float32)
+
+    def _learn_from_share(self, fraction: float) -> None:
+        patient_of = self.split.table.set_index("image_id")["patient_id"]
+        patients = patient_of.loc[list(self.split.ids("train"))].tolist()
+        kept = nested_share(patients, self.labels["train"], fraction, seed=self.run.seed)
+        self.rows["train"], self.labels["train"] = self.rows["train"][kept], self.labels["train"][kept]
 
     def train(self, environment: Mapping[str, Any], *, prefix_s: float) -> RunRecord:
         """Train all stages, score, and write the record."""
@@ -481,28 +529,34 @@ class _Fold:
         return best
 
     def _pass(self, stage: _Stage, state: _State) -> float:
-        """One epoch of steps: each image once, in one of its views; the mean loss."""
+        """One epoch of steps: each image once, in one of its views; the mean loss.
+
+        Of a share of the training part each image comes several times, in views drawn anew: as many
+        steps as with all images, so that small sets are not trained for fewer.
+        """
         rng = np.random.default_rng([self.run.seed, self.run.fold, state.stage, state.epoch])
         rows, labels = self.rows["train"], self.labels["train"]
-        size = min(self.job.options.batch_size, len(rows))
-        order = rng.permutation(len(rows))
-        views = rng.integers(stage.source.n_views, size=len(rows))
+        size = min(self.job.options.batch_size, self.n_epoch)
+        rounds = [rng.permutation(len(rows)) for _ in range(math.ceil(self.n_epoch / len(rows)))]
+        order = np.concatenate(rounds)[: self.n_epoch]
+        drawn = rng.integers(stage.source.n_views, size=(len(rounds), len(rows)))
+        views = np.concatenate([of[each] for of, each in zip(drawn, rounds, strict=True)])
         model = stage.model
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
         losses = []
         balanced = self.job.options.class_weights == "balanced"
-        starts = range(0, len(rows), size)
+        starts = range(0, len(order), size)
         for step, start in enumerate(starts, start=1):
             warm = (state.epoch + step / len(starts)) / stage.warmup if state.epoch < stage.warmup else 1.0
             model.optimizer.learning_rate = state.learning_rate * warm
             # the last batch is what is left, as in `keras.Model.fit`
             chosen = order[start : start + size]
-            inputs = stage.source.batch(views[chosen], rows[chosen])
+            inputs = stage.source.batch(views[start : start + size], rows[chosen])
             weights = self.class_weights[labels[chosen]] if balanced else None
             loss = float(model.train_on_batch(inputs, self.targets[labels[chosen]], weights))
             losses.append(loss * len(chosen))
-        return math.fsum(losses) / len(rows)
+        return math.fsum(losses) / len(order)
 
     def _scores(self, stage: _Stage, part: str) -> NDArray[np.float64]:
         """Probabilities of the classes for the unchanged images of a part, shape (n, classes)."""

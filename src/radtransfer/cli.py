@@ -83,8 +83,19 @@ def book(
 
 
 @app.command()
-def publish(profile: ProfileOption = "published") -> None:
+def publish(
+    profile: ProfileOption = "published",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Execute this notebook on the published results and add it; may be repeated."),
+    ] = None,
+) -> None:
     """Freeze the results of a complete run in results/."""
+    if only:
+        from radtransfer.study.supplement import supplement
+
+        typer.echo(f"published: {supplement(profile, only)}")
+        return
     from radtransfer.study.publish import publish
 
     typer.echo(f"published: {publish(profile)}")

@@ -540,7 +540,7 @@ class _Fold:
         rounds = [rng.permutation(len(rows)) for _ in range(math.ceil(self.n_epoch / len(rows)))]
         order = np.concatenate(rounds)[: self.n_epoch]
         drawn = rng.integers(stage.source.n_views, size=(len(rounds), len(rows)))
-        views = np.concatenate([of[each] for of, each in zip(drawn, rounds, strict=True)])
+        views = np.concatenate([of[each] for of, each in zip(drawn, rounds, strict=True)])[: self.n_epoch]
         model = stage.model
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))

@@ -24,7 +24,7 @@ from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.store import CuratedDataset, curate
 from radtransfer.errors import InputError, LeakageError, RunError
 from radtransfer.models.registry import BACKBONES
-from radtransfer.models.weights import WeightsInfo, load_backbone, tensor_digest
+from radtransfer.models.weights import WeightsInfo, load_backbone, store_tensors, tensor_digest
 from radtransfer.training.augment import resize
 from radtransfer.training.features import stored_activations, stored_views
 from radtransfer.training.fit import (
@@ -37,7 +37,7 @@ from radtransfer.training.fit import (
     _State,
     train_networks,
 )
-from radtransfer.training.networks import medical_weights, trained_network
+from radtransfer.training.networks import medical_weights, starting_backbone, trained_network
 from radtransfer.training.runs import (
     NetworkSpec,
     RunRecord,
@@ -560,3 +560,82 @@ def test_wrong_input_is_refused_before_anything_is_trained(dataset: CuratedDatas
     with pytest.raises(InputError, match="4 folds wanted where the dataset has 3"):
         train_networks(dataset, task=TASK, networks=NETWORKS, options=OPTIONS, n_folds_used=4, store=store)
     assert not store.root.exists()
+
+
+def test_a_share_of_the_patients_is_trained_for_as_many_steps(
+    dataset: CuratedDataset, unbroken: RunStore
+) -> None:
+    # 0.3 of the images do not go into an epoch a whole number of times, nor into batches
+    small, whole = (
+        records(dataset, unbroken, "mobilenet_frozen", training_fraction=share)[0] for share in (0.3, 1.0)
+    )
+    assert 0.2 < small.timings["n_train"] / whole.timings["n_train"] < 0.4
+    assert small.spec.hash != whole.spec.hash
+    assert whole.spec.hash == records(dataset, unbroken, "mobilenet_frozen")[0].spec.hash
+    job = _Job.make(
+        dataset,
+        TASK,
+        network("mobilenet_frozen"),
+        OPTIONS.model_copy(update={"training_fraction": 0.3}),
+        {},
+    )
+    seen: list[int] = []
+    views = stored_views(dataset, tuple(dataset.folds.table["image_id"]), job.options)
+    base = load_backbone(job.backbone, 32, job.weights, seed=5)
+    stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
+    fold = _Fold(job, job.run(0), stages, unbroken, lambda line: None)
+    stage = stages[0]
+    seen_rows: list[np.ndarray] = []
+    source = SimpleNamespace(
+        n_views=stage.source.n_views,
+        batch=lambda of, rows: (seen.append(len(rows)), seen_rows.append(rows), stage.source.batch(of, rows))[
+            2
+        ],
+    )
+    fold._pass(replace(stage, source=source), _State())  # type: ignore[arg-type]
+    assert sum(seen) == whole.timings["n_train"]
+    assert set(np.concatenate(seen_rows).tolist()) == set(fold.rows["train"].tolist())
+
+
+def test_blocks_that_lose_their_weights_are_the_only_ones(dataset: CuratedDataset, work: Path) -> None:
+    parts = BACKBONES["mobilenet"]
+    kept, lost = (
+        NetworkSpec(name="n", backbone="mobilenet", regime="frozen", reinitialised=blocks)
+        for blocks in ((), ("block2", "block3"))
+    )
+    weights = WeightsInfo("none")
+    other = load_backbone(parts, 32, weights, seed=99)
+    path = work / "other.npz"
+    store_tensors(path, other.get_weights())
+    known = WeightsInfo("imagenet", "planted", tensor_digest(other.get_weights()), path)
+    before, after = (starting_backbone(spec, parts, OPTIONS, known) for spec in (kept, lost))
+    changed = {
+        one.name
+        for one, two in zip(before.layers, after.layers, strict=True)
+        if any(not np.array_equal(a, b) for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
+    }
+    # batch normalisation starts alike everywhere
+    assert changed == {f"conv_{kind}_{n}" for kind in ("dw", "pw") for n in (2, 3)}
+    with pytest.raises(InputError, match="block of mobilenet"):
+        _Job.make(dataset, TASK, lost.model_copy(update={"reinitialised": ("block99",)}), OPTIONS, {})
+
+
+def test_the_same_network_is_trained_alike_from_two_starts(
+    dataset: CuratedDataset, unbroken: RunStore
+) -> None:
+    options = OPTIONS.model_copy(update={"epochs": 1, "normalisation_momentum": 0.9})
+    scratch, whole = (
+        train_networks(
+            dataset,
+            task=TASK,
+            networks=[NetworkSpec(name=regime, backbone="custom_cnn", regime=regime)],  # type: ignore[arg-type]
+            options=options,
+            n_folds_used=1,
+            store=unbroken,
+        )[0]
+        for regime in ("scratch", "whole")
+    )
+    # there are no weights of this network, so that both start alike, and everything else is alike, too
+    np.testing.assert_array_equal(scratch.predictions()["score"], whole.predictions()["score"])
+    assert whole.metrics["n_trainable"] == scratch.metrics["n_trainable"]
+    assert [entry["stage"] for entry in whole.history] == ["all"]

@@ -28,6 +28,7 @@ from radtransfer.study.machine import environment
 from radtransfer.study.profiles import NOTEBOOKS, check_parameters
 from radtransfer.study.progress import Reporter, duration
 from radtransfer.study.publish import (
+    CHECKSUMS,
     INJECTED,
     anonymous,
     check_licences,
@@ -107,7 +108,7 @@ def supplement(name: str, notebooks: Sequence[str], *, reporter: Reporter | None
                 reporter.line(f"done    {notebook} in {duration(seconds[notebook])}")
         partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=results.parent))
         try:
-            shutil.copytree(results, partial, dirs_exist_ok=True)
+            shutil.copytree(results, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CHECKSUMS))
             _replace(profile, partial, kept, published, executed, seconds)
             check_private(partial)
             check_size(partial)

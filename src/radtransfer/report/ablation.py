@@ -283,6 +283,6 @@ def record(
     )
     for key, name in (("start", "imagenet"), ("lost", "none")):
         details = compared[key].levels[name].metrics["auc"].details
-        if details.get("sd_seed") is not None:
+        if details["sd_seed"] is not None:
             step.number(f"ablation.spread.{key}.seed", details["sd_seed"])
             step.number(f"ablation.spread.{key}.patients", details["sd_sampling"])

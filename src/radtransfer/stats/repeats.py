@@ -87,7 +87,13 @@ def over_repeats(
         # the same predictions throughout, as of two arms that are one
         alike = None if null is None else float(mean == null)
         return Estimate(
-            name=name, estimate=mean, level=level, method="nothing varies", p_value=alike, n=counts
+            name=name,
+            estimate=mean,
+            level=level,
+            method="nothing varies",
+            p_value=alike,
+            n=counts,
+            details={"sd_sampling": 0.0, "sd_seed": seed},
         )
     inverse = (sampling / variance) ** 2 / (clusters - 1)
     if repeats > 1:

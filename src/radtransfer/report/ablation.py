@@ -11,6 +11,7 @@ from radtransfer.evaluation.performance import METRICS
 from radtransfer.report import figures
 from radtransfer.report.tasks import ByTask
 from radtransfer.report.training import WEIGHTS_KIND
+from radtransfer.stats.auc import clustered_auc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -232,6 +233,7 @@ def record(
     shares: Mapping[float, Compared],
     race: Race,
     runs: Sequence[RunRecord],
+    source: RunRecord,
     stages: Sequence[str],
     fine_tuned: int,
     watts: float,
@@ -248,6 +250,8 @@ def record(
     race : Race
     runs : sequence of RunRecord
         All that were trained.
+    source : RunRecord
+        Run that the medical start is from.
     stages : sequence of str
         From input to output.
     fine_tuned : int
@@ -269,6 +273,11 @@ def record(
         medical = next(key for key in each.levels if not key.startswith(("imagenet", "scratch")))
         step.number(f"ablation.medical.{which}", each.difference(medical, "imagenet", "auc"))
         step.number(f"ablation.scratch.{which}", each.difference("imagenet", "scratch", "auc"))
+    tested = source.predictions().query("part == 'test'")
+    step.number(
+        "ablation.medical.source",
+        clustered_auc(tested["label"], tested["score"], cluster=tested["patient_id"], level=race.saved.level),
+    )
     seconds = sum(run.timings["train_s"] for run in runs)
     # one pass serves all runs that start from the same frozen layers
     passes = {run.timings["prefix_s"] for run in runs}

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from radtransfer.atomic import atomic_file
-from radtransfer.data.duplicates import COMPARED, RESEMBLING, fingerprint
-from radtransfer.data.duplicates import THUMBNAIL as INDEXED
+from radtransfer.data.fingerprints import COMPARED, RESEMBLING, fingerprint
+from radtransfer.data.fingerprints import THUMBNAIL as INDEXED
 from radtransfer.data.images import DecodeError, standardise
 from radtransfer.data.quality import defect, warning
 from radtransfer.errors import DataError, RadtransferError
@@ -131,7 +131,7 @@ class Chunk:
     pixels : ndarray of uint8, shape (n_sound, size, size)
         Images that are not excluded, in the order of the cohort.
     digests, small, large : ndarray
-        Their :class:`~radtransfer.data.duplicates.Fingerprints`.
+        Their :class:`~radtransfer.data.fingerprints.Fingerprints`.
     thumbnails : ndarray of uint8, shape (n_excluded, 64, 64)
         Images that are excluded.
     faults, warnings : ndarray of str, shape (n,)

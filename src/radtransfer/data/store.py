@@ -32,8 +32,9 @@ from radtransfer.data.decoding import (
     decode_all,
     read_part,
 )
-from radtransfer.data.duplicates import RESEMBLING, Duplicates, Fingerprints, find_duplicates, join_groups
+from radtransfer.data.duplicates import Duplicates, find_duplicates, join_groups
 from radtransfer.data.fetch import fetch
+from radtransfer.data.fingerprints import RESEMBLING, Fingerprints
 from radtransfer.data.formats import load_format, read_cohort
 from radtransfer.data.manifest import load_manifest
 from radtransfer.data.splits import (
@@ -331,8 +332,8 @@ class _FromOtherTasks:
     otherwise: Reader
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Any], *, otherwise: Reader) -> _FromOtherTasks:
-        """Find the curated datasets that were decoded with the same parameters."""
+    def of(cls, parameters: Mapping[str, Any], *, otherwise: Reader) -> Reader:
+        """Reader for the curated datasets that were decoded with the same parameters, if there are any."""
         folders = []
         for told in sorted(paths.curated_dir().glob(f"{parameters['dataset']}-*/curation.json")):
             others = json.loads(told.read_text(encoding="utf-8"))["parameters"]
@@ -341,7 +342,7 @@ class _FromOtherTasks:
                     folders.append(CuratedDataset.open(told.parent).folder)
                 except DataError:
                     continue  # whoever wants that dataset will be told
-        return cls(tuple(folders), otherwise)
+        return cls(tuple(folders), otherwise) if folders else otherwise
 
     def __call__(self, row: Mapping[str, Any]) -> Decoded:
         for dataset, rows in map(_rows, self.folders):

@@ -410,10 +410,11 @@ def test_an_error_in_a_process_is_told_as_it_is(work: Path, monkeypatch: pytest.
     def fail(row: Any) -> Any:
         raise DataError(f"no such frame of {row['image_id']}", hint="look again")
 
-    frame = pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]})
+    cohort = work / "cohort.parquet"
+    decoding.shelve(pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]}), cohort)
     monkeypatch.setattr(decoding, "FEW", 0)
     with pytest.raises(DataError, match=r"^no such frame of a \(look again\)$") as told:
-        decoding.decode_all(fail, frame, 32, work)
+        decoding.decode_all(fail, cohort, 32, work)
     assert told.value.hint == "look again"
 
 

@@ -162,7 +162,7 @@ def stored_activations(
         From :func:`stored_views`.
     network : Backbone
     model : keras.Model
-        The backbone with its weights. Runs in inference mode.
+        The backbone with its weights. Runs in inference mode, in the arithmetic of its layers.
     taps : sequence of Tap
     progress : callable, optional
 
@@ -187,6 +187,8 @@ def stored_activations(
             "layer": tap.layer,
             "pooled": tap.pooled,
         }
+        if (computed := model.get_layer(tap.layer).compute_dtype) != "float32":
+            key["dtype"] = computed  # what is stored of it is float32 all the same
         shape = tuple(model.get_layer(tap.layer).output.shape[1:])
         if tap.pooled:
             shape = shape[-1:]
@@ -203,7 +205,7 @@ def stored_activations(
         outputs = forward.predict_on_batch(network.preprocess(flat[positions]))
         made = {}
         for name, tap in missing.items():
-            output = np.asarray(outputs[tap.layer])[: stop - start]
+            output = np.asarray(outputs[tap.layer], dtype=np.float32)[: stop - start]
             made[name] = output.mean(axis=(1, 2)) if tap.pooled else output
         return made
 

@@ -255,7 +255,10 @@ class _Job:
             self.backbone is other.backbone
             # where they were found and what was tried before is another story each time
             and (self.weights.kind, self.weights.digest) == (other.weights.kind, other.weights.digest)
-            and all(getattr(self.options, name) == getattr(other.options, name) for name in VIEW_FIELDS)
+            and all(
+                getattr(self.options, name) == getattr(other.options, name)
+                for name in VIEW_FIELDS | {"precision"}
+            )
             and self.network.reinitialised == other.network.reinitialised
             and (self.is_of_one_start or self.options.seed == other.options.seed)
         )

@@ -53,7 +53,7 @@ def starting_backbone(
     if spec.reinitialised:
         # built before the other, which then leaves the same random state behind as without it
         fresh = load_backbone(parts, options.input_size, WeightsInfo("none"), seed=options.seed)
-    base = load_backbone(parts, options.input_size, weights, seed=options.seed)
+    base = load_backbone(parts, options.input_size, weights, seed=options.seed, precision=options.precision)
     if fresh is not None:
         chosen = {layer for block in spec.reinitialised for layer in block_layers(base, parts, block)}
         # by position: Keras numbers unnamed layers anew in every network

@@ -30,6 +30,7 @@ from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.errors import InputError, RadtransferError, RunError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
+from radtransfer.models.registry import Precision
 
 Regime = Literal["scratch", "whole", "frozen", "finetuned"]
 WeightsKind = Literal["imagenet", "medical", "random", "none"]
@@ -232,6 +233,9 @@ class TrainingOptions(_Settings):
         ``balanced`` weighs each class by n / (K n_k), so that all count alike.
     label_smoothing : float
         Share of the label that is spread evenly over all classes.
+    precision : {"float32", "mixed_bfloat16"}
+        Arithmetic of the backbone's layers. Weights, head and loss are float32 either way; bfloat16 is
+        faster only where the machine has it.
     training_fraction : float
         Share of the training patients of each class that are learned from; smaller shares are parts
         of larger ones. An epoch has the same number of steps whatever the share.
@@ -242,7 +246,14 @@ class TrainingOptions(_Settings):
     """
 
     LATER = frozenset(
-        {"schedule", "class_weights", "label_smoothing", "training_fraction", "normalisation_momentum"}
+        {
+            "schedule",
+            "class_weights",
+            "label_smoothing",
+            "precision",
+            "training_fraction",
+            "normalisation_momentum",
+        }
     )
 
     input_size: int = Field(default=224, ge=16)
@@ -265,6 +276,7 @@ class TrainingOptions(_Settings):
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    precision: Precision = "float32"
     training_fraction: float = Field(default=1.0, gt=0, le=1)
     normalisation_momentum: float | None = Field(default=None, gt=0, lt=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import keras
 
 Preprocess = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-Precision = Literal["float32", "mixed_bfloat16"]
-"""Arithmetic of a backbone's layers, as Keras names it."""
 
 
 @dataclass(frozen=True)

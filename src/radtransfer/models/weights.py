@@ -25,7 +25,8 @@ from radtransfer.atomic import atomic_file, write_json, write_text
 from radtransfer.data.fetch import OFFLINE, fetch_entry
 from radtransfer.data.manifest import WeightsEntry, entries_of, load_manifest
 from radtransfer.errors import DataError, WeightsError
-from radtransfer.models.registry import Backbone, KerasFile, Precision, backbone
+from radtransfer.models.precision import Precision
+from radtransfer.models.registry import Backbone, KerasFile, backbone
 from radtransfer.models.weight_files import READERS, Tensors
 
 if TYPE_CHECKING:

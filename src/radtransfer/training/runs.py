@@ -30,7 +30,7 @@ from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.errors import InputError, RadtransferError, RunError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
-from radtransfer.models.registry import Precision
+from radtransfer.models.precision import Precision
 
 Regime = Literal["scratch", "whole", "frozen", "finetuned"]
 WeightsKind = Literal["imagenet", "medical", "random", "none"]

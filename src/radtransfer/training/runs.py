@@ -31,6 +31,7 @@ from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.errors import InputError, RadtransferError, RunError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
 from radtransfer.models.precision import Precision
+from radtransfer.training.shared import CHECKSUMS, shared_store
 
 Regime = Literal["scratch", "whole", "frozen", "finetuned"]
 WeightsKind = Literal["imagenet", "medical", "random", "none"]
@@ -55,7 +56,6 @@ class 1. A task of K > 2 classes has K rows an image: ``target`` is the name of 
 is 1 if the image is of that class, ``score`` its probability.
 """
 
-CHECKSUMS = "SHA256SUMS"
 SPEC = "spec.json"
 FAILED = "failed"
 
@@ -517,8 +517,16 @@ class RunStore:
         return self.root / f"{spec.hash}.state"
 
     def has(self, spec: RunSpec) -> bool:
-        """Whether the run is finished."""
-        return self.folder(spec).is_dir()
+        """Whether the run is finished; it is fetched if only the shared store has it."""
+        if self.folder(spec).is_dir():
+            return True
+        shared = shared_store()
+        return shared is not None and shared.fetch(f"runs/{spec.hash}", self.folder(spec))
+
+    def share(self, spec: RunSpec) -> None:
+        """Put a finished run into the shared store, if there is one."""
+        if shared := shared_store():
+            shared.push(self.folder(spec), f"runs/{spec.hash}")
 
     @contextmanager
     def claim(self, spec: RunSpec, *, wait: bool = True) -> Iterator[bool]:
@@ -701,6 +709,7 @@ class RunStore:
             write_text(folder / CHECKSUMS, "".join(lines))
         shutil.rmtree(self.state_folder(spec), ignore_errors=True)
         self._failure(spec.hash).unlink(missing_ok=True)
+        self.share(spec)
         return self.load(spec)
 
 

@@ -11,23 +11,29 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radtransfer.atomic import atomic_file, write_json
+from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import InputError, LeakageError, RunError, unknown_name
 from radtransfer.models.heads import set_scaling
 from radtransfer.models.registry import Backbone, backbone
 from radtransfer.models.weights import WeightsInfo, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
 from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
-from radtransfer.training.failures import Failures
+from radtransfer.training.executors.choice import chosen_executor
+from radtransfer.training.executors.transfer import obtain, offer
+from radtransfer.training.executors.units import Executor, Unit
+from radtransfer.training.failures import Failures, run_title
 from radtransfer.training.features import Stored, Tap, stored_activations, stored_views
 from radtransfer.training.networks import build_models, medical_weights, starting_backbone
 from radtransfer.training.runs import (
@@ -42,12 +48,11 @@ from radtransfer.training.runs import (
     predictions_frame,
     software_environment,
 )
+from radtransfer.training.shared import STORE
 from radtransfer.training.subsets import nested_share
 
 if TYPE_CHECKING:
     import keras
-
-    from radtransfer.data.store import CuratedDataset
 
 Progress = Callable[[str], None]
 
@@ -68,6 +73,7 @@ def train_networks(
     n_folds_used: int | None = None,
     sources: Mapping[str, RunRecord] | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[RunRecord]:
     """Cross-validate networks on a curated dataset.
@@ -92,6 +98,9 @@ def train_networks(
     sources : mapping of str to RunRecord, optional
         Finished runs on other datasets by the task that :attr:`NetworkSpec.source` names.
     store : RunStore, optional
+    executor : Executor, optional
+        Where runs are executed: by default as ``RADTRANSFER_EXECUTOR`` says, in this process without.
+        Whoever executes them, results and names are the same.
     progress : callable, optional
         Called with lines to show.
 
@@ -120,6 +129,7 @@ def train_networks(
         sources=sources,
         store=store,
         progress=progress,
+        executor=executor,
     )
 
 
@@ -132,12 +142,13 @@ def train_all(
     sources: Mapping[str, RunRecord] | None = None,
     store: RunStore | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> list[RunRecord]:
     """Cross-validate networks, of which several may be the same with other options.
 
     Parameters
     ----------
-    dataset, task, n_folds_used, sources, store, progress
+    dataset, task, n_folds_used, sources, store, progress, executor
         As for :func:`train_networks`.
     wanted : sequence of (NetworkSpec, TrainingOptions)
         What is trained on the same frozen layers is computed in one pass.
@@ -159,11 +170,16 @@ def train_all(
         raise InputError(f"{n_folds} folds wanted where the dataset has {dataset.folds.n_folds}")
     jobs = [_Job.make(dataset, task, spec, options, sources or {}) for spec, options in wanted]
     failures = Failures(store, tell)
-    pending = [job for job in jobs if job.missing(n_folds, store)]
-    for job in pending:
-        _train(job, pending, n_folds, store, tell, failures)
+    folds = range(n_folds)
+    pending = [job for job in jobs if job.missing(folds, store)]
+    executor = executor or chosen_executor()
+    if executor is None:
+        for job in pending:
+            _train(job, pending, folds, store, tell, failures)
+    else:
+        _train_elsewhere(executor, pending, folds, store, tell, failures)
     failures.raise_if_any()
-    return [store.load(job.run(fold)) for job in jobs for fold in range(n_folds)]
+    return [store.load(job.run(fold)) for job in jobs for fold in folds]
 
 
 @dataclass(frozen=True)
@@ -206,9 +222,9 @@ class _Job:
         weights = obtain_weights(parts) if spec.pretrained else WeightsInfo("none")
         return cls(dataset, task, spec, parts, weights, options)
 
-    def missing(self, n_folds: int, store: RunStore) -> list[RunSpec]:
+    def missing(self, folds: Iterable[int], store: RunStore) -> list[RunSpec]:
         """Runs that are not finished."""
-        runs = [self.run(fold) for fold in range(n_folds)]
+        runs = [self.run(fold) for fold in folds]
         return [run for run in runs if not store.has(run)]
 
     def run(self, fold: int) -> RunSpec:
@@ -314,28 +330,41 @@ class _Stage:
     scaled_by: Stored | None = None
 
 
+def _prepare(
+    job: _Job, pending: Sequence[_Job], tell: Progress
+) -> tuple[Stored, keras.Model, dict[Tap, Stored]]:
+    """Views, backbone, and the activations that pending jobs have in common."""
+    views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
+    base = starting_backbone(job.network, job.backbone, job.options, job.weights)
+    if job.taps and job.weights.path is None:
+        tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
+    shared = dict.fromkeys(tap for other in pending if other.shares_activations(job) for tap in other.taps)
+    return views, base, stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
+
+
 def _train(
-    job: _Job, pending: Sequence[_Job], n_folds: int, store: RunStore, tell: Progress, failures: Failures
-) -> None:
+    job: _Job,
+    pending: Sequence[_Job],
+    folds: Sequence[int],
+    store: RunStore,
+    tell: Progress,
+    failures: Failures,
+    *,
+    waits: Sequence[bool] = (False, True),
+) -> list[int]:
+    """Train a network in some folds; those that another process has in hand are left if not waited for."""
     import keras
 
     stages: tuple[_Stage, ...] = ()
-    with failures.of(job.missing(n_folds, store)):
+    with failures.of(job.missing(folds, store)):
         environment = _environment(job)
-        views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
-        base = starting_backbone(job.network, job.backbone, job.options, job.weights)
-        if job.taps and job.weights.path is None:
-            tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
-        shared = dict.fromkeys(
-            tap for other in pending if other.shares_activations(job) for tap in other.taps
-        )
-        activations = stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
+        views, base, activations = _prepare(job, pending, tell)
         prefix_s = max((activations[tap].seconds for tap in job.taps), default=0.0)
         stages = _stages(job, base, views, activations)
         initial = [_snapshot(stage.model) for stage in stages]
         del base
-    left = list(range(n_folds)) if stages else []
-    for wait in (False, True):  # what another process has in hand comes last
+    left = list(folds) if stages else []
+    for wait in waits:  # what another process has in hand comes last
         held = []
         for fold in left:
             run = job.run(fold)
@@ -352,6 +381,111 @@ def _train(
     # Keras keeps every model of a process alive until it is told not to
     keras.utils.clear_session()
     gc.collect()
+    return left
+
+
+def _train_elsewhere(
+    executor: Executor,
+    pending: Sequence[_Job],
+    folds: Sequence[int],
+    store: RunStore,
+    tell: Progress,
+    failures: Failures,
+) -> None:
+    """Have an executor do what is missing: activations once, then each run by itself."""
+    runs = {run.hash: run for job in pending for run in job.missing(folds, store)}
+    units = _units(pending, folds, store)
+    for unit in units:
+        offer(unit)
+    done = 0
+    for unit, outcome in executor.run(units, tell):
+        if unit.name not in runs:
+            continue  # the runs that need it fail with it
+        run = runs[unit.name]
+        with failures.of([run]):
+            outcome.raise_if_failed()
+            if not store.has(run):
+                raise RunError(
+                    "a worker finished it, and it is not here",
+                    hint=f"give all nodes {store.root}, or set {STORE} to a store that all can reach",
+                )
+            done += 1
+            tell(f"{unit.title}: done, {done} of {len(runs)}")
+
+
+def _units(pending: Sequence[_Job], folds: Sequence[int], store: RunStore) -> list[Unit]:
+    units = []
+    for job in pending:
+        sharing = [other for other in pending if other.taps and other.shares_activations(job)]
+        activations = f"activations.{sharing[0].run(0).hash}" if job.taps else None
+        if job.taps and sharing[0] is job:
+            title = f"activations of {', '.join(other.network.name for other in sharing)}"
+            units.append(_unit(sharing, store, name=str(activations), title=title))
+        units += [
+            _unit([job], store, name=run.hash, title=run_title(run), fold=run.fold, after=activations)
+            for run in job.missing(folds, store)
+        ]
+    return units
+
+
+def _unit(jobs: Sequence[_Job], store: RunStore, **about: Any) -> Unit:
+    first = jobs[0]
+    return Unit(
+        work=f"{__name__}:{perform.__name__}",
+        dataset=str(first.dataset.folder),
+        task=first.task,
+        networks=tuple(job.network for job in jobs),
+        options=tuple(job.options for job in jobs),
+        sources={str(job.network.source): str(job.source.folder) for job in jobs if job.source},
+        weights=str(first.weights.path.parent) if first.weights.path and not first.source else "",
+        store=str(store.root),
+        **about,
+    )
+
+
+def perform(unit: Unit, tell: Progress) -> bool:
+    """Do a unit in this process, for an executor.
+
+    Parameters
+    ----------
+    unit : Unit
+    tell : callable of str
+        Called with lines to show.
+
+    Returns
+    -------
+    bool
+        False if another process has the run in hand.
+
+    Raises
+    ------
+    RadtransferError
+        If it fails, or if this machine would make another run of it.
+    """
+    unit = obtain(unit)
+    dataset, store = CuratedDataset.open(Path(unit.dataset)), RunStore(Path(unit.store))
+    sources = {task: RunStore.open(Path(folder)) for task, folder in unit.sources.items()}
+    jobs = [
+        _Job.make(dataset, unit.task, spec, options, sources)
+        for spec, options in zip(unit.networks, unit.options, strict=True)
+    ]
+    if unit.fold is None:
+        _environment(jobs[0])
+        _prepare(jobs[0], jobs, tell)
+        return True
+    (job,) = jobs
+    run = job.run(unit.fold)
+    if run.hash != unit.name:
+        raise RunError(
+            f"a worker would make another run of it: weights {run.weights} {run.weights_digest[:8]}".rstrip(),
+            hint="give it the weights and the code that the driver has",
+        )
+    failures = Failures(store, tell)
+    left = _train(job, jobs, [unit.fold], store, tell, failures, waits=(unit.wait,))
+    failures.raise_if_any()
+    if not left:
+        store.share(run)
+    return not left
 
 
 def _fold_images(dataset: CuratedDataset) -> tuple[str, ...]:
@@ -669,7 +803,8 @@ def _environment(job: _Job) -> dict[str, Any]:
         gpus = tf.config.list_physical_devices("GPU")
         described |= {
             "device": tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU",
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or described["cores"],
+            "threads": tf.config.threading.get_intra_op_parallelism_threads()
+            or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or described["cores"]),
             "op_determinism": True,
         }
     elif backend == "jax":

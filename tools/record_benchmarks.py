@@ -4,9 +4,15 @@
 
 runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
 ``--full`` the simulations make a tenth of their replications; the tables tell how many. With ``--kept`` the
+<<<<<<< HEAD
 parts ``curation``, ``data``, ``fuzz``, ``subgroups`` and ``training`` take what their benchmarks last wrote:
 they take an hour and a half. A part whose benchmark misses a bound is written all the same, and the exit
 status is 1.
+=======
+parts ``curation``, ``data``, ``executors``, ``fuzz`` and ``subgroups`` take what their benchmarks last wrote:
+they take an hour. ``executors`` needs the extra ``ray``. A part whose benchmark misses a bound is written all
+the same, and the exit status is 1.
+>>>>>>> 16e1c19 (Measure what two nodes make of the work of one)
 """
 
 from __future__ import annotations
@@ -326,6 +332,34 @@ def training(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
     return _targets(rows)
 
 
+def executors(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """The same training runs on one core and on two."""
+    report = _written("executors", options)
+    titles = {"pool": "processes of a pool", "ray": "nodes of a Ray cluster on one machine"}
+    rows: list[tuple[str, str, str, Any]] = []
+    for kind, efficiency in report["efficiency"].items():
+        one, two = (report["seconds"][f"{kind}_{count}"] for count in (1, 2))
+        bound = kind == "ray" and not report["quick"]
+        rows.append(
+            (
+                f"{report['n_runs']} runs of {report['run_s']:.0f} s: efficiency of two {titles[kind]} "
+                "with a core each, against one",
+                f"{efficiency:.2f} ({one:.0f} and {two:.0f} s)",
+                f"{report['target']}" if bound else "",
+                efficiency >= report["target"] if bound else None,
+            )
+        )
+    rows.append(
+        (
+            "The same weights and scores, to the last bit, from all of them",
+            VERDICT[report["identical"]],
+            "yes",
+            report["identical"],
+        )
+    )
+    return _targets(rows)
+
+
 def _targets(rows: list[tuple[str, str, str, Any]]) -> tuple[pd.DataFrame, bool]:
     """Table of what was measured against its target, and whether all are met."""
     table = pd.DataFrame(rows, columns=["What", "Measured", "Target", "Met"])
@@ -343,6 +377,7 @@ PARTS = {
     "data": data,
     "fuzz": fuzz,
     "training": training,
+    "executors": executors,
 }
 
 

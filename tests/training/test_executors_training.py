@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ class Counted:
     def __init__(self) -> None:
         self.units: list[Unit] = []
 
-    def run(self, units: Sequence[Unit], tell: Tell) -> Iterator[tuple[Unit, Outcome]]:
+    def run(self, units: Sequence[Unit], tell: Tell) -> Generator[tuple[Unit, Outcome]]:
         self.units += units
         for unit in units:
             yield unit, Outcome()
@@ -149,7 +149,7 @@ class InThisProcess(Distributed):
     def open(self, tell: Tell) -> object:
         raise NotImplementedError
 
-    def run(self, units: Sequence[Unit], tell: Tell) -> Iterator[tuple[Unit, Outcome]]:
+    def run(self, units: Sequence[Unit], tell: Tell) -> Generator[tuple[Unit, Outcome]]:
         from radtransfer.training.executors.units import perform
 
         for unit in units:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class Watched:
 
     executor: Executor
 
-    def run(self, units: Sequence[Unit], tell: Tell) -> Iterator[tuple[Unit, Outcome]]:
+    def run(self, units: Sequence[Unit], tell: Tell) -> Generator[tuple[Unit, Outcome]]:
         yield from self.executor.run(
             [unit.model_copy(update={"work": "watched:perform"}) for unit in units], tell
         )

@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -398,19 +399,20 @@ def _train_elsewhere(
     for unit in units:
         offer(unit)
     done = 0
-    for unit, outcome in executor.run(units, tell):
-        if unit.name not in runs:
-            continue  # the runs that need it fail with it
-        run = runs[unit.name]
-        with failures.of([run]):
-            outcome.raise_if_failed()
-            if not store.has(run):
-                raise RunError(
-                    "a worker finished it, and it is not here",
-                    hint=f"give all nodes {store.root}, or set {STORE} to a store that all can reach",
-                )
-            done += 1
-            tell(f"{unit.title}: done, {done} of {len(runs)}")
+    with closing(executor.run(units, tell)) as ended:
+        for unit, outcome in ended:
+            if unit.name not in runs:
+                continue  # the runs that need it fail with it
+            run = runs[unit.name]
+            with failures.of([run]):
+                outcome.raise_if_failed()
+                if not store.has(run):
+                    raise RunError(
+                        "a worker finished it, and it is not here",
+                        hint=f"give all nodes {store.root}, or set {STORE} to a store that all can reach",
+                    )
+                done += 1
+                tell(f"{unit.title}: done, {done} of {len(runs)}")
 
 
 def _units(pending: Sequence[_Job], folds: Sequence[int], store: RunStore) -> list[Unit]:

@@ -111,15 +111,16 @@ class _Tasks(Workers):
 
     def wait(self) -> list[tuple[Unit, Outcome | None]]:
         ready, _ = self.ray.wait(list(self.running), num_returns=1)
-        return [(self.running.pop(reference), self._outcome(reference)) for reference in ready]
+        ended = [(self.running.pop(reference), reference) for reference in ready]
+        return [(unit, self._outcome(unit, reference)) for unit, reference in ended]
 
-    def _outcome(self, reference: Any) -> Outcome | None:
+    def _outcome(self, unit: Unit, reference: Any) -> Outcome | None:
         try:
             outcome: Outcome = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:  # it could not even be begun
             return Outcome(error=explain(error.cause or error))
         except self.ray.exceptions.RayError as error:
-            self.tell(" ".join(str(error).split("\n", 1)[0].split()))
+            self.tell(f"{unit.title}: {type(error).__name__}")  # its text names machines
             return None
         return outcome
 

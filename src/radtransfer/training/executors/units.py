@@ -10,7 +10,7 @@ import os
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -113,8 +113,8 @@ class Outcome:
 class Executor(Protocol):
     """Does units somewhere."""
 
-    def run(self, units: Sequence[Unit], tell: Tell) -> Iterator[tuple[Unit, Outcome]]:
-        """Do units, each once.
+    def run(self, units: Sequence[Unit], tell: Tell) -> Generator[tuple[Unit, Outcome]]:
+        """Do units, each once; what is unfinished when the generator is closed is stopped.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class Distributed(ABC):
     def open(self, tell: Tell) -> AbstractContextManager[Workers]:
         """Workers, which are stopped when the block ends."""
 
-    def run(self, units: Sequence[Unit], tell: Tell) -> Iterator[tuple[Unit, Outcome]]:
+    def run(self, units: Sequence[Unit], tell: Tell) -> Generator[tuple[Unit, Outcome]]:
         """Do units, each once; see :meth:`Executor.run`."""
         waiting, held = deque(units), deque[Unit]()
         outcomes: dict[str, Outcome] = {}

@@ -25,7 +25,7 @@ from radtransfer.atomic import atomic_file, write_json, write_text
 from radtransfer.data.fetch import OFFLINE, fetch_entry
 from radtransfer.data.manifest import WeightsEntry, entries_of, load_manifest
 from radtransfer.errors import DataError, WeightsError
-from radtransfer.models.precision import Precision
+from radtransfer.models.descriptions import Precision
 from radtransfer.models.registry import Backbone, KerasFile, backbone
 from radtransfer.models.weight_files import READERS, Tensors
 
@@ -219,7 +219,7 @@ def load_backbone(
     info : WeightsInfo
     seed : int
         Seed of the random weights of a backbone that has no others. Sets Keras's global seed.
-    precision : {"float32", "mixed_bfloat16"}
+    precision : {"float32", "mixed_bfloat16", "mixed_float16"}
         Arithmetic of its layers, whose weights are float32 either way.
 
     Returns

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -31,6 +30,7 @@ from radtransfer.models.registry import Backbone, backbone
 from radtransfer.models.weights import WeightsInfo, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
 from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
+from radtransfer.training.devices import describe_device, replicated, train_step
 from radtransfer.training.executors.choice import chosen_executor
 from radtransfer.training.executors.transfer import obtain, offer
 from radtransfer.training.executors.units import Executor, Unit
@@ -357,7 +357,7 @@ def _train(
     import keras
 
     stages: tuple[_Stage, ...] = ()
-    with failures.of(job.missing(folds, store)):
+    with failures.of(job.missing(folds, store)), replicated(job.options.replicas):
         environment = _environment(job)
         views, base, activations = _prepare(job, pending, tell)
         prefix_s = max((activations[tap].seconds for tap in job.taps), default=0.0)
@@ -503,8 +503,12 @@ def _stages(
     head, whole = build_models(job.network, job.backbone, job.options, base, n_classes=len(job.classes))
     for model in dict.fromkeys((head, whole)):
         # XLA on a CPU is many times slower than the kernels it replaces; JAX has nothing else
+        optimizer = keras.optimizers.Adam()
+        if model is not head and job.options.precision == "mixed_float16":
+            # small gradients are nothing in float16
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(
-            optimizer="adam",
+            optimizer=optimizer,
             loss="categorical_crossentropy",
             jit_compile=keras.backend.backend() == "jax",
         )
@@ -693,7 +697,7 @@ class _Fold:
             chosen = order[start : start + size]
             inputs = stage.source.batch(views[start : start + size], rows[chosen])
             weights = self.class_weights[labels[chosen]] if balanced else None
-            loss = float(model.train_on_batch(inputs, self.targets[labels[chosen]], weights))
+            loss = train_step(model, inputs, self.targets[labels[chosen]], weights)
             losses.append(loss * len(chosen))
         return math.fsum(losses) / len(order)
 
@@ -784,12 +788,9 @@ def _seeds(model: keras.Model) -> list[keras.Variable]:
 
 def _environment(job: _Job) -> dict[str, Any]:
     """Make results repeatable as far as the backend can, and say what they still depend on."""
-    import keras
-
-    backend = keras.backend.backend()
     described: dict[str, Any] = software_environment("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
     described |= {
-        "backend": backend,
+        "precision": job.options.precision,
         "dataset": job.dataset.cohort.dataset,
         "weights": {
             "kind": job.weights.kind,
@@ -798,19 +799,4 @@ def _environment(job: _Job) -> dict[str, Any]:
             "reasons": list(job.weights.reasons),
         },
     }
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-        gpus = tf.config.list_physical_devices("GPU")
-        described |= {
-            "device": tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU",
-            "threads": tf.config.threading.get_intra_op_parallelism_threads()
-            or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or described["cores"]),
-            "op_determinism": True,
-        }
-    elif backend == "jax":
-        import jax
-
-        described |= {"device": jax.devices()[0].device_kind}
-    return described
+    return described | describe_device(cores=described["cores"], n_replicas=job.options.replicas)

@@ -30,7 +30,7 @@ from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.errors import InputError, RadtransferError, RunError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
-from radtransfer.models.precision import Precision
+from radtransfer.models.descriptions import Precision
 from radtransfer.training.shared import CHECKSUMS, shared_store
 
 Regime = Literal["scratch", "whole", "frozen", "finetuned"]
@@ -233,9 +233,11 @@ class TrainingOptions(_Settings):
         ``balanced`` weighs each class by n / (K n_k), so that all count alike.
     label_smoothing : float
         Share of the label that is spread evenly over all classes.
-    precision : {"float32", "mixed_bfloat16"}
-        Arithmetic of the backbone's layers. Weights, head and loss are float32 either way; bfloat16 is
-        faster only where the machine has it.
+    precision : {"float32", "mixed_bfloat16", "mixed_float16"}
+        Arithmetic of the backbone's layers. Weights, head and loss are float32 whatever it is; the others
+        are faster only where the machine has them: bfloat16 on some processors, both on most GPUs.
+    replicas : int
+        Devices of one machine that share each batch: data-parallel training of one large network.
     training_fraction : float
         Share of the training patients of each class that are learned from; smaller shares are parts
         of larger ones. An epoch has the same number of steps whatever the share.
@@ -251,6 +253,7 @@ class TrainingOptions(_Settings):
             "class_weights",
             "label_smoothing",
             "precision",
+            "replicas",
             "training_fraction",
             "normalisation_momentum",
         }
@@ -277,6 +280,7 @@ class TrainingOptions(_Settings):
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     precision: Precision = "float32"
+    replicas: int = Field(default=1, ge=1)
     training_fraction: float = Field(default=1.0, gt=0, le=1)
     normalisation_momentum: float | None = Field(default=None, gt=0, lt=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,8 @@ def describe_device(*, cores: int, n_replicas: int) -> dict[str, Any]:
         name = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
         described |= {
             "device": name if n_replicas == 1 else f"{n_replicas} x {name}",
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or cores,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads()
+            or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or cores),
             "op_determinism": True,
         }
     elif backend == "jax":

@@ -274,8 +274,10 @@ def race(slow: Trained, fast: Trained, *, level: float) -> Race:
     name = "share of the training time saved"
     n = {"pairs of trainings": len(pairs)}
     if len(set(logs)) == 1:
-        # nothing varies: a few epochs all in all
-        saved = Estimate(name=name, estimate=1 - math.exp(logs[0]), level=level, n=n)
+        # a few epochs all in all
+        saved = Estimate(
+            name=name, estimate=1 - math.exp(logs[0]), level=level, method="all pairs are alike", n=n
+        )
     else:
         mean = corrected_resampled_t(logs, n_train=sizes["n_train"], n_test=sizes["n_test"], level=level)
         assert mean.low is not None

@@ -15,7 +15,7 @@ from radtransfer.data.store import CuratedDataset, curate
 from radtransfer.errors import RunError
 from radtransfer.training.executors.pool import ProcessPool
 from radtransfer.training.executors.settings import ENVIRONMENT, ExecutorSettings
-from radtransfer.training.executors.units import Distributed, Outcome, Tell, Unit
+from radtransfer.training.executors.units import Outcome, Tell, Unit
 from radtransfer.training.runs import NetworkSpec, RunRecord, RunStore, TrainingOptions
 
 pytest.importorskip("keras")
@@ -140,14 +140,8 @@ def test_only_what_is_missing_is_handed_out(
     assert all(Unit.model_validate_json(unit.model_dump_json()) == unit for unit in counted.units)
 
 
-class InThisProcess(Distributed):
+class InThisProcess:
     """Units one after another, by way of their JSON."""
-
-    def __init__(self) -> None:
-        super().__init__(retries=0)
-
-    def open(self, tell: Tell) -> object:
-        raise NotImplementedError
 
     def run(self, units: Sequence[Unit], tell: Tell) -> Generator[tuple[Unit, Outcome]]:
         from radtransfer.training.executors.units import perform

@@ -9,6 +9,7 @@ import pandas as pd
 
 from radtransfer.evaluation.performance import METRICS
 from radtransfer.report import figures
+from radtransfer.report.numbers import format_number
 from radtransfer.report.tasks import ByTask
 from radtransfer.report.training import WEIGHTS_KIND
 from radtransfer.stats.auc import clustered_auc
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
     from radtransfer.ablation.design import Trained
     from radtransfer.report.step import Figure, Step
     from radtransfer.report.tables import Table
+    from radtransfer.stats.result import Estimate
     from radtransfer.training.runs import RunRecord
 
 J_PER_KWH: Final = 3.6e6
+
+
+def _p_value(gain: Estimate | None) -> str | None:
+    return None if gain is None or gain.p_value is None else format_number(gain.p_value, unit="p")
 
 
 def factor_table(step: Step, compared: Compared) -> Table:
@@ -34,7 +40,7 @@ def factor_table(step: Step, compared: Compared) -> Table:
             METRICS["auc"]: level.metrics["auc"],
             METRICS["accuracy"]: level.metrics["accuracy"],
             "Gain in AUC": gains.get(key),
-            "p (Holm)": gains[key].p_value if key in gains else None,
+            "p (Holm)": _p_value(gains.get(key)),
             "Trainings": len(level.values["auc"]),
             "Trained parameters": level.n_trainable,
             "Epochs": level.epochs,
@@ -265,7 +271,10 @@ def record(
     for metric in ("accuracy", "auc"):
         step.number(f"ablation.start.{metric}", start.difference("imagenet", "scratch", metric))
     step.number("ablation.start.time_saved", race.saved)
-    step.number("ablation.lost.early_late", lost.difference(stages[-1], stages[0], "auc"))
+    first, *others = stages
+    worst = min(others, key=lambda stage: lost.levels[stage].metrics["auc"].estimate)
+    step.number("ablation.lost.early_late", lost.difference(others[-1], first, "auc"))
+    step.number("ablation.lost.early_most", lost.difference(worst, first, "auc"))
     deepest = max(depth.levels, key=int)
     step.number("ablation.depth.usual", depth.difference(str(fine_tuned), "0", "auc"))
     step.number("ablation.depth.deepest", depth.difference(deepest, str(fine_tuned), "auc"))

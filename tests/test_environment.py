@@ -166,7 +166,8 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        # a make that runs the tests would have this one tell where it is
+        env={**os.environ, "MAKEFLAGS": "", **environment},
         capture_output=True,
         text=True,
         check=False,

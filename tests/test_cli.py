@@ -50,6 +50,17 @@ def test_a_wrong_option_is_refused_with_status_2() -> None:
     assert "--profil" in refused.stderr
 
 
+def test_executors_that_cannot_be_are_one_line_before_anything_runs() -> None:
+    refused = call("run", "--workers", "2")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("radtransfer: error: executor: workers has no meaning for 'in-process'")
+    assert refused.stderr.count("\n") == 1
+    refused = call("run", "--profile", "tiny", RADTRANSFER_EXECUTOR="two")
+    assert refused.returncode == 2
+    assert "RADTRANSFER_EXECUTOR" in refused.stderr
+    assert refused.stdout == ""
+
+
 def test_an_unknown_profile_is_one_line() -> None:
     refused = call("run", "--profile", "tinny")
     assert refused.returncode == 2

@@ -4,8 +4,15 @@
 
 runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
 ``--full`` the simulations make a tenth of their replications; the tables tell how many. With ``--kept`` the
-parts ``curation``, ``data``, ``fuzz`` and ``subgroups`` take what their benchmarks last wrote: they take an
-hour. A part whose benchmark misses a bound is written all the same, and the exit status is 1.
+<<<<<<< HEAD
+parts ``curation``, ``data``, ``fuzz``, ``subgroups`` and ``training`` take what their benchmarks last wrote:
+they take an hour and a half. A part whose benchmark misses a bound is written all the same, and the exit
+status is 1.
+=======
+parts ``curation``, ``data``, ``executors``, ``fuzz`` and ``subgroups`` take what their benchmarks last wrote:
+they take an hour. ``executors`` needs the extra ``ray``. A part whose benchmark misses a bound is written all
+the same, and the exit status is 1.
+>>>>>>> 16e1c19 (Measure what two nodes make of the work of one)
 """
 
 from __future__ import annotations
@@ -264,6 +271,95 @@ def fuzz(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
     return _targets(rows)
 
 
+def training(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Speed of training beside the loop of Keras's guide, and what bounds it."""
+    report = _written("training", options)
+    found, met, seconds = report["found"], report["met"], report["seconds"]
+    setting = f"{report['images']:,} images of {report['size']} px"
+    rate, peak = report["gflops"]
+    rows = [
+        (
+            f"Head on frozen VGG16, 5 folds of 20 epochs, {setting}: times faster than the guide's loop",
+            f"{found['heads']:.0f} ({seconds['heads']:.0f} and {seconds['guide_heads']:,.0f} s)",
+            "40",
+            met["heads"],
+        ),
+        (
+            "Largest difference of predictions after the same steps",
+            f"{found['heads_difference']:.0e}",
+            "1e-4",
+            met["heads_difference"],
+        ),
+        (
+            "Last block trained as well: times faster than the guide's loop",
+            f"{found['blocks']:.1f} ({seconds['blocks']:,.0f} and {seconds['guide_blocks']:,.0f} s)",
+            "3",
+            met["blocks"],
+        ),
+        (
+            "Difference of predictions after the same steps, of that between two seeds",
+            f"{found['blocks_difference']:.3f}",
+            "1",
+            met["blocks_difference"],
+        ),
+        (
+            "Heads of five learning rates: time of one",
+            f"{found['rates']:.2f}",
+            "1.3",
+            met["rates"],
+        ),
+        (
+            "Frozen pass: share of the best matrix product of the machine",
+            f"{found['forward']:.2f} ({rate:.0f} of {peak:.0f} GFLOP/s)",
+            "0.8",
+            met["forward"],
+        ),
+    ]
+    name = "The same in bfloat16: times faster; AUC of heads in float32 and on it"
+    if rounded := report["bfloat16"]:
+        areas = " and ".join(f"{area:.4f}" for area in rounded["auc"])
+        rows.append((name, f"{rounded['ratio']:.2f}; {areas}", "1.5", met["bfloat16"]))
+    else:
+        rows.append((name, "not measured: the processor has no bfloat16", "1.5", None))
+    rows.append(
+        (
+            "Epoch of training all of a network against steps on one batch, the larger of two networks",
+            f"{found['input']:.3f}",
+            "1.05",
+            met["input"],
+        )
+    )
+    return _targets(rows)
+
+
+def executors(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """The same training runs on one core and on two."""
+    report = _written("executors", options)
+    titles = {"pool": "processes of a pool", "ray": "nodes of a Ray cluster on one machine"}
+    rows: list[tuple[str, str, str, Any]] = []
+    for kind, efficiency in report["efficiency"].items():
+        one, two = (report["seconds"][f"{kind}_{count}"] for count in (1, 2))
+        bound = kind == "ray" and not report["quick"]
+        rows.append(
+            (
+                f"{report['n_runs']} runs of {report['run_s']:.0f} s: efficiency of two {titles[kind]} "
+                "with a core each, against one",
+                f"{efficiency:.2f} ({one:.0f} and {two:.0f} s)",
+                f"{report['target']}" if bound else "",
+                efficiency >= report["target"] if bound else None,
+            )
+        )
+    rows.append(
+        (
+            "The same weights and scores, to the last bit, from all of them",
+            VERDICT[report["identical"]],
+            "yes",
+            report["identical"],
+        )
+    )
+    return _targets(rows)
+
+
 def _targets(rows: list[tuple[str, str, str, Any]]) -> tuple[pd.DataFrame, bool]:
     """Table of what was measured against its target, and whether all are met."""
     table = pd.DataFrame(rows, columns=["What", "Measured", "Target", "Met"])
@@ -280,6 +376,8 @@ PARTS = {
     "curation": curation,
     "data": data,
     "fuzz": fuzz,
+    "training": training,
+    "executors": executors,
 }
 
 

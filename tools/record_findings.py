@@ -21,8 +21,11 @@ CLAIMS = {
     "c2": "The same, brain MRI",
     "c3": "The same, head CT",
     "c4": "Transfer adds accuracy over training from scratch",
+    "c5": "Transfer shortens training",
+    "c6": "Early layers carry the transfer",
     "c7": "Patient groups do not differ",
     "c8": "Networks equal radiologists",
+    "c10": "A medical source is better than natural images",
     "c11": "Networks see small lesions and save money",
 }
 """Claims of the paper that were tested, in few words."""

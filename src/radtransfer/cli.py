@@ -55,11 +55,39 @@ def run(
     profile: ProfileOption = "quick",
     only: Annotated[str | None, typer.Option(help="Number or name of the one notebook to run.")] = None,
     force: ForceOption = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="Where training runs are executed: in-process (the default), process or ray."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Process: how many; by default as many as there are cores.")
+    ] = None,
+    cpus_per_run: Annotated[
+        int | None, typer.Option(help="Process and ray: threads of a run, and cores that Ray keeps for it.")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(help="Ray: share of a GPU for a run, up to 1; by default none.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray: of the cluster, or auto; by default Ray is started here.")
+    ] = None,
 ) -> None:
     """Execute the study's notebooks in order; those whose result stands are skipped."""
     from radtransfer.study.driver import run_study
+    from radtransfer.training.executors.settings import ExecutorSettings
 
-    run_study(profile, only=only, force=force)
+    chosen = {
+        "kind": executor,
+        "workers": workers,
+        "cpus_per_run": cpus_per_run,
+        "gpus_per_run": gpus_per_run,
+        "address": address,
+    }
+    # without a choice RADTRANSFER_EXECUTOR stands
+    settings = (
+        ExecutorSettings.make(**chosen) if any(value is not None for value in chosen.values()) else None
+    )
+    run_study(profile, only=only, force=force, executor=settings)
 
 
 @app.command()
@@ -86,8 +114,19 @@ def book(
 
 
 @app.command()
-def publish(profile: ProfileOption = "published") -> None:
+def publish(
+    profile: ProfileOption = "published",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Execute this notebook on the published results and add it; may be repeated."),
+    ] = None,
+) -> None:
     """Freeze the results of a complete run in results/."""
+    if only:
+        from radtransfer.study.supplement import supplement
+
+        typer.echo(f"published: {supplement(profile, only)}")
+        return
     from radtransfer.study.publish import publish
 
     typer.echo(f"published: {publish(profile)}")

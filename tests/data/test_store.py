@@ -7,12 +7,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from local_server import serving
 
 from radtransfer.data import decoding, quality, store
 from radtransfer.data import fetch as fetching
@@ -359,16 +363,25 @@ begun = time.monotonic()
 assert status(begin(whole)) == 0
 usual = time.monotonic() - begun
 chunks, kills = 0, 0
+
+def done():
+    return len(list(broken.glob("curated/*.chunks/0*.npz")))
+
+def ended_by_itself(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
 while True:
     pid = begin(broken)
     if kills < 8:
         time.sleep(random.uniform(0, usual / 2))
+        while kills >= 6 and not done() > chunks and not ended_by_itself(pid):
+            time.sleep(0.01)  # the last two in the middle of decoding, however slow the machine
         os.kill(pid, signal.SIGKILL)
     if (ended := status(pid)) == 0:
         break
     assert ended == -signal.SIGKILL
     kills += 1
-    left = len(list(broken.glob("curated/*.chunks/0*.npz")))
+    left = done()
     assert left >= chunks, (left, chunks)
     chunks = left
 print(kills, chunks)
@@ -410,10 +423,11 @@ def test_an_error_in_a_process_is_told_as_it_is(work: Path, monkeypatch: pytest.
     def fail(row: Any) -> Any:
         raise DataError(f"no such frame of {row['image_id']}", hint="look again")
 
-    frame = pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]})
+    cohort = work / "cohort.parquet"
+    decoding.shelve(pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]}), cohort)
     monkeypatch.setattr(decoding, "FEW", 0)
     with pytest.raises(DataError, match=r"^no such frame of a \(look again\)$") as told:
-        decoding.decode_all(fail, frame, 32, work)
+        decoding.decode_all(fail, cohort, 32, work)
     assert told.value.hint == "look again"
 
 
@@ -422,6 +436,64 @@ def test_two_processes_at_once_make_one_dataset(tmp_path: Path) -> None:
         "both = [begin(sys.argv[1]), begin(sys.argv[1])]; assert [*map(status, both)] == [0, 0]", tmp_path
     )
     CuratedDataset.open(the_dataset(tmp_path))
+
+
+FETCHED = """
+from radtransfer.data.store import curate
+
+dataset = curate("clinic", task="fracture", image_size=32, n_folds=2, seed=1)
+print(dataset.digest, len(dataset.images))
+"""
+
+
+def test_two_processes_that_fetch_and_curate_at_once_end_with_one_intact_copy(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    files = []
+    monkeypatch.setenv("RADTRANSFER_ROOT", str(tmp_path))
+    monkeypatch.delenv("RADTRANSFER_OFFLINE", raising=False)
+    with serving() as server:
+        for i in range(40):
+            name = f"{'broken' if i % 4 > 1 else 'intact'}/p{i // 2}_{i % 2}.png"
+            _, png = cv2.imencode(".png", rng.integers(0, 255, (40, 40), dtype=np.uint8))
+            server.files[name] = content = png.tobytes()
+            files.append({"path": name, "bytes": len(content), "sha256": sha256(content).hexdigest()})
+        clinic = {
+            "title": "A clinic",
+            "modality": "xray",
+            "licence": "MIT",
+            "citation": "made here",
+            "access": "open",
+            "patient_id_field": "file name",
+            "format": "folder",
+            "options": {
+                "task": "fracture",
+                "classes": ["intact", "broken"],
+                "patient": "(?P<patient>p[0-9]+)_",
+            },
+            "tasks": ["fracture"],
+            "files": files,
+            "sources": [{"kind": "url", "url": server.url}],
+        }
+        (tmp_path / "data_manifest.yaml").write_text(
+            yaml.safe_dump({"version": 1, "datasets": {"clinic": clinic}, "weights": {}})
+        )
+        server.pace = 200  # a while for each file, so that they meet
+        command = [sys.executable, "-c", FETCHED]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        told = [process.communicate(timeout=300)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        assert told[0] == told[1]
+        assert told[0].split()[1] == "40"
+        # neither brought anything twice, and nothing half-made is left
+        assert sorted(path for path, _ in server.asked) == sorted(f"/{name}" for name in server.files)
+    raw = work / "raw" / "clinic"
+    stored = {path.relative_to(raw).as_posix(): path.read_bytes() for path in raw.rglob("*.png")}
+    assert stored == server.files
+    assert not list(raw.rglob("*.part"))
+    assert CuratedDataset.open(the_dataset(work)).digest == told[0].split()[0]
+    assert fetching.verify("clinic").ok
 
 
 FULL = """

@@ -14,7 +14,7 @@ import yaml
 from radtransfer import paths
 from radtransfer.errors import WeightsError
 from radtransfer.models import weights
-from radtransfer.models.registry import Backbone, KerasFile
+from radtransfer.models.registry import BACKBONES, Backbone, KerasFile
 from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights, tensor_digest
 
 TENSORS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0.5], dtype=np.float32)]
@@ -193,6 +193,30 @@ def test_keras_files_are_found_checked_and_kept(
     loaded = load_backbone(network, 20, info, seed=0)
     for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "inceptionv3", "densenet121"])
+def test_networks_of_keras_take_their_files(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Made here from another build of the network, whose layers Keras may have numbered otherwise."""
+    pytest.importorskip("keras")
+    network = BACKBONES[name]
+    assert network.keras_file is not None
+    model = network.build(96)
+    draw = np.random.default_rng(1)
+    model.set_weights([draw.random(weight.shape, np.float32) for weight in model.get_weights()])
+    folder = tmp_path / "keras" / "models"
+    folder.mkdir(parents=True)
+    file = replace(network.keras_file, md5=write_keras_file(folder / network.keras_file.name, model))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("RADTRANSFER_OFFLINE", "1")
+    info = obtain_weights(replace(network, keras_file=file))
+    assert (info.kind, info.source) == ("imagenet", "Keras's own file")
+    assert info.digest == tensor_digest(model.get_weights())
+    loaded = load_backbone(network, network.min_size, info, seed=0)
+    assert tensor_digest(loaded.get_weights()) == info.digest
 
 
 def test_a_file_that_is_not_keras_s_is_refused(

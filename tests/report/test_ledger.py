@@ -73,6 +73,17 @@ def test_the_verdict_follows_the_interval(
     assert f"lies {size} it" in row.remark
 
 
+def test_a_difference_that_never_varied_tests_nothing(claims: Path) -> None:
+    known = registry(0.05, 0.15)
+    number = known.get("diff.t.a.accuracy").model_copy(
+        update={"low": None, "high": None, "level": None, "method": "nothing varies"}
+    )
+    row = fill_ledger(load_claims(claims), Registry.collect([number, known.get("weights.w.kind")])).rows[0]
+    assert row.verdict == "not testable"
+    assert row.remark == "Accuracy, A − B has no interval: nothing varies"
+    assert row.numbers == ()
+
+
 TWO = """
 - id: C3
   claim: networks beat baselines in two measures

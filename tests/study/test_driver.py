@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from radtransfer.errors import InputError, RunError, StepError
 from radtransfer.study.driver import StudyLog, check_study, find_step, run_study, study_lock, study_state
 from radtransfer.study.profiles import load_profile
 from radtransfer.study.progress import LastLine, Reporter, duration
+from radtransfer.training.executors.settings import ExecutorSettings
 
 THREE = ("01_data_curation", "02_traditional_baselines", "03_transfer_learning")
 
@@ -39,6 +41,22 @@ def reasons(project: Project) -> dict[str, str]:
 def lines(reporter: Reporter) -> list[str]:
     """What was printed since the last call."""
     return reporter.console.export_text(clear=True).splitlines()
+
+
+def test_where_runs_are_executed_reaches_the_kernel_and_changes_no_key(
+    project: Project, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RADTRANSFER_EXECUTOR", raising=False)
+    asked = "import os; os.environ['RADTRANSFER_EXECUTOR']"
+    project.write_notebook("01_data_curation", asked, RECORD.format(name="01_data_curation"))
+    settings = ExecutorSettings(kind="process", workers=3)
+    run_study("small", executor=settings, reporter=reporter)
+    notebook = nbformat.read(project.study / "notebooks" / "01_data_curation.ipynb", as_version=4)
+    told = ast.literal_eval(notebook.cells[3].outputs[0]["data"]["text/plain"])
+    assert ExecutorSettings.model_validate_json(told) == settings
+    assert "RADTRANSFER_EXECUTOR" not in os.environ
+    (again,) = run_study("small", reporter=reporter)
+    assert again.reason == ""
 
 
 def test_a_step_runs_once_and_again_only_for_a_reason(project: Project, reporter: Reporter) -> None:

@@ -24,7 +24,7 @@ from radtransfer.study.profiles import Notebook
 from radtransfer.study.publish import verify_results
 from radtransfer.training.runs import RunSpec, RunStore, predictions_frame
 
-NOTEBOOK = "01_data_curation"
+NOTEBOOK, BASELINES = "01_data_curation", "02_traditional_baselines"
 
 
 def make_run(fold: int, **options: Any) -> Any:
@@ -54,15 +54,20 @@ def make_run(fold: int, **options: Any) -> Any:
 
 @pytest.fixture
 def completed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A publishable profile whose one step has run; instead of a kernel, this process did its work."""
+    """A publishable profile whose two steps have run; instead of a kernel, this process did their work."""
 
     def execute(notebook: Notebook, target: Path, parameters: Mapping[str, Any], _: object) -> None:
         study = paths.study_dir("small")
         step = Step(notebook.name, study_dir=study)
+        if notebook.name == BASELINES:
+            step.runs([make_run(0), make_run(1)])
+            step.save()
+            target.write_text(notebook.path.read_text())
+            return
         step.number("test.seed", parameters["SEED"])
         step.number("cohort.pneumonia.mean_age", 51.5)
         step.table("cohort", pd.DataFrame({"n": [3]}), caption="Counts")
-        step.runs([make_run(0), make_run(1)])
+        # one model of one fold, twice: no table by model could hold them
         step.runs([make_run(0, protocol="by_image"), make_run(0, protocol="by_patient")])
         dataset = paths.curated_dir() / "phantom_xray-0123456789ab"
         write_dataset(dataset, [f"image_{fold}_{i}" for fold in (0, 1) for i in range(5)])
@@ -80,7 +85,10 @@ def completed(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
     monkeypatch.setattr(driver, "_papermill", execute)
     monkeypatch.setattr(publish.platform, "node", lambda: "node-of-mine")
-    project.write_profile(publishable=True)
+    project.write_notebook(BASELINES)
+    project.write_profile(
+        publishable=True, notebooks={name: PARAMETERS[name] for name in (NOTEBOOK, BASELINES)}
+    )
     driver.run_study("small")
     return project
 
@@ -103,6 +111,7 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
         "curation/pneumonia.json",
         "environment.json",
         "notebooks/01_data_curation.ipynb",
+        "notebooks/02_traditional_baselines.ipynb",
         "numbers.json",
         "predictions/pneumonia.parquet",
         "profile.yaml",
@@ -127,8 +136,8 @@ def test_everything_is_published_and_nothing_private(completed: Project) -> None
     assert yaml.safe_load((results / "profile.yaml").read_text())["publishable"] is True
     timings = json.loads((results / "timings.json").read_text())
     runs = json.loads((results / "runs.json").read_text())["runs"]
-    assert timings["runs"][1] == {
-        "run": runs[1]["run"],
+    assert timings["runs"][3] == {
+        "run": runs[3]["run"],
         "task": "pneumonia",
         "model": "metadata",
         "fold": 1,
@@ -145,13 +154,14 @@ def test_what_statistics_need_is_published(completed: Project) -> None:
     runs = json.loads((results / "runs.json").read_text())["runs"]
     assert [RunSpec.model_validate(run["spec"]).hash for run in runs] == [run["run"] for run in runs]
     assert [run["metrics"] for run in runs] == [{"validation_auc": 0.75}] * 4
-    (record,) = json.loads((results / "records.json").read_text())["records"]
+    record, baselines = json.loads((results / "records.json").read_text())["records"]
+    assert baselines["runs"] == [run["run"] for run in runs[2:]]
     assert record == {
         "notebook": NOTEBOOK,
         "profile": "small",
         "figures": [],
         "tables": ["cohort"],
-        "runs": [run["run"] for run in runs],
+        "runs": [run["run"] for run in runs[:2]],
         "datasets": {"pneumonia": "phantom_xray-0123456789ab"},
     }
     cohort = pd.read_parquet(results / "cohorts" / "pneumonia.parquet")

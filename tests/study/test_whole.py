@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_the_table_says_how_long_each_step_took(
     monkeypatch.setattr(whole, "run_study", lambda *_, **__: ran)
     stamp = project.root / ".venv" / "radtransfer-install.json"
     stamp.parent.mkdir()
+    monkeypatch.setattr(sys, "prefix", str(stamp.parent))
     stamp.write_text(json.dumps({"seconds": 57.0, "made_of": {}}))
     reporter = Reporter(Console(record=True, file=io.StringIO(), width=100))
     whole.run_and_build("small", reporter=reporter)

@@ -104,7 +104,7 @@ def test_a_full_disk_is_explained_and_can_be_gone_on_from(
     monkeypatch.setattr(_Writer, "append", full)
     with pytest.raises(RadtransferError, match=r"disk is full.*free some space"):
         _fill({"a": writer()}, lambda start, stop: {"a": rows(start, stop)}, "toy", None)
-    assert not writer().finished
+    assert not writer().finished()
     starts: list[int] = []
 
     def produce(start: int, stop: int) -> dict[str, np.ndarray]:

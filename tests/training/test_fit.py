@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.store import CuratedDataset, curate
 from radtransfer.errors import InputError, LeakageError, RunError
 from radtransfer.models.registry import BACKBONES
-from radtransfer.models.weights import WeightsInfo, load_backbone, tensor_digest
+from radtransfer.models.weights import WeightsInfo, load_backbone, store_tensors, tensor_digest
 from radtransfer.training.augment import resize
 from radtransfer.training.features import stored_activations, stored_views
 from radtransfer.training.fit import (
@@ -37,7 +38,7 @@ from radtransfer.training.fit import (
     _State,
     train_networks,
 )
-from radtransfer.training.networks import medical_weights, trained_network
+from radtransfer.training.networks import medical_weights, starting_backbone, trained_network
 from radtransfer.training.runs import (
     NetworkSpec,
     RunRecord,
@@ -226,6 +227,38 @@ def test_a_task_of_three_classes_is_one_softmax(three_classes: CuratedDataset, t
     assert found[0].history[-1]["loss"] < found[0].history[0]["loss"]
 
 
+def test_a_backbone_in_bfloat16_is_another_run_of_nearly_the_same_numbers(
+    dataset: CuratedDataset, tmp_path: Path
+) -> None:
+    job = job_of(dataset, "custom_cnn_scratch", precision="mixed_bfloat16")
+    assert job.run(0).hash != job_of(dataset, "custom_cnn_scratch").run(0).hash
+    views = stored_views(dataset, [str(i) for i in dataset.folds.table["image_id"]], OPTIONS)
+    tap, stored = job.pooled, {}
+    for precision in ("float32", "mixed_bfloat16"):
+        base = load_backbone(job.backbone, 32, job.weights, seed=5, precision=precision)
+        assert {weight.dtype for weight in base.get_weights()} == {np.dtype(np.float32)}
+        stored[precision] = stored_activations(views, job.backbone, base, (tap,))[tap]
+    exact, rounded = (stored[precision].array for precision in ("float32", "mixed_bfloat16"))
+    assert exact.dtype == rounded.dtype == np.float32
+    # each of six blocks rounds its input, kernel and output, by at most 1 part in 256
+    assert np.linalg.norm(rounded - exact) < 6 * 3 / 256 * np.linalg.norm(exact)
+    assert (rounded != exact).any()
+
+    tuned = NetworkSpec(name="custom_cnn", backbone="custom_cnn", regime="finetuned", trainable_blocks=2)
+    (record,) = train_networks(
+        dataset,
+        task=TASK,
+        networks=[tuned],
+        options=OPTIONS.model_copy(update={"precision": "mixed_bfloat16", "epochs": 1}),
+        n_folds_used=1,
+        store=RunStore(tmp_path),
+    )
+    _, model = trained_network(record)
+    assert model.get_layer("block6_conv").compute_dtype == "bfloat16"
+    assert model.get_layer("head").compute_dtype == "float32"
+    assert {weight.dtype for weight in record.arrays().values()} == {np.dtype(np.float32)}
+
+
 def test_fine_tuning_begins_with_small_steps(dataset: CuratedDataset, tmp_path: Path) -> None:
     """Over the first epochs the rate rises by equal steps to its full height."""
     job = job_of(dataset, "mobilenet_finetuned", finetune_warmup=2, finetune_learning_rate=1e-4)
@@ -281,6 +314,39 @@ train_networks(
 """
 
 
+def driver(
+    dataset: CuratedDataset, store: RunStore, *names: str, **environment: str
+) -> subprocess.Popen[str]:
+    """Process that trains networks in the first fold."""
+    arguments = [str(dataset.folder), TASK, str(store.root), ",".join(names), OPTIONS.model_dump_json()]
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_two_drivers_train_no_run_twice_and_each_to_the_last_bit(
+    dataset: CuratedDataset, unbroken: RunStore, tmp_path: Path
+) -> None:
+    """Other processes, with features of their own, come to the weights of this one."""
+    store = RunStore(tmp_path / "runs")
+    drivers = [driver(dataset, store, *NETWORKS, RADTRANSFER_WORK=str(tmp_path)) for _ in range(2)]
+    lines = [line for one in drivers for line in one.communicate()[0].splitlines()]
+    assert [one.returncode for one in drivers] == [0, 0]
+    epochs = [line.split(", loss")[0] for line in lines if ": epoch " in line]
+    expected = records(dataset, unbroken)
+    # three epochs each, of two stages in the last network
+    assert len(epochs) == len(set(epochs)) == sum(len(record.history) for record in expected)
+    for record in expected:
+        other = store.load(record.spec)
+        assert other.arrays().keys() == record.arrays().keys()
+        for key, weights in record.arrays().items():
+            np.testing.assert_array_equal(other.arrays()[key], weights)
+        assert other.predictions().equals(record.predictions())
+
+
 @pytest.mark.parametrize(
     "last_line",
     ["custom_cnn_scratch, fold 1, all: epoch 2", "mobilenet_finetuned, fold 1, blocks: epoch 2"],
@@ -290,10 +356,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(
 ) -> None:
     name = last_line.split(",")[0]
     store = RunStore(tmp_path / "runs")
-    arguments = [str(dataset.folder), TASK, str(store.root), name, OPTIONS.model_dump_json()]
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
+    child = driver(dataset, store, name)
     assert child.stdout is not None
     for line in child.stdout:
         if line.startswith(last_line):
@@ -481,6 +544,82 @@ def test_what_fails_is_recorded_and_the_others_go_on(
     assert store.summary()["state"].tolist() == ["finished"] * 3
 
 
+FULL = """
+import json
+import os
+import sys
+from pathlib import Path
+from radtransfer.data.store import CuratedDataset
+from radtransfer.errors import RunError
+from radtransfer.training.fit import train_networks
+from radtransfer.training.runs import RunStore, TrainingOptions
+
+store = RunStore(Path(sys.argv[2]))
+filler = store.root / "filler"
+
+
+def leave(n_bytes):
+    filler.unlink(missing_ok=True)
+    with filler.open("wb") as stream:
+        free = os.statvfs(store.root)
+        stream.write(bytes(free.f_bavail * free.f_frsize - n_bytes))
+
+
+def progress(line):
+    if "fold 1: FAILED" in line:
+        leave(200_000)  # for what is needed to go on, and not for the record as well
+    elif "fold 2: FAILED" in line:
+        filler.unlink()
+
+
+def train():
+    train_networks(
+        CuratedDataset.open(Path(sys.argv[1])),
+        task="pneumonia",
+        networks=["mobilenet_frozen"],
+        options=TrainingOptions.model_validate_json(sys.argv[3]),
+        store=store,
+        progress=progress,
+    )
+
+
+leave(60_000)
+try:
+    train()
+    message = ""
+except RunError as error:
+    message = error.message
+states = store.summary()[["state", "message"]].to_numpy().tolist()
+train()
+print(json.dumps([message, states, store.summary()["state"].tolist()]))
+"""
+IN_SMALL_DISK = 'mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@"'
+
+
+def test_a_disk_that_fills_fails_the_runs_it_hits(dataset: CuratedDataset, tmp_path: Path) -> None:
+    """A real one: while a checkpoint is written, then a record; the third fold has room."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", IN_SMALL_DISK, str(tmp_path)]
+    try:
+        subprocess.run([*unshare, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine lets nobody mount a small disk")
+    arguments = [
+        str(dataset.folder),
+        str(tmp_path),
+        OPTIONS.model_copy(update={"epochs": 1}).model_dump_json(),
+    ]
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", FULL, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    message, states, afterwards = json.loads(done.stdout.splitlines()[-1])
+    assert message.startswith("2 runs failed, the others are finished: mobilenet_frozen, fold 1: the disk")
+    assert [state for state, _ in states] == ["failed", "failed", "finished"]
+    assert "checkpoint.npz was not written (free some space" in states[0][1]
+    assert "the disk is full" in states[1][1]
+    assert "checkpoint" not in states[1][1]
+    assert afterwards == ["finished"] * 3
+
+
 def test_runs_in_another_driver_s_hand_come_last(dataset: CuratedDataset, tmp_path: Path) -> None:
     store, lines = RunStore(tmp_path), []
     claims = ExitStack()
@@ -560,3 +699,82 @@ def test_wrong_input_is_refused_before_anything_is_trained(dataset: CuratedDatas
     with pytest.raises(InputError, match="4 folds wanted where the dataset has 3"):
         train_networks(dataset, task=TASK, networks=NETWORKS, options=OPTIONS, n_folds_used=4, store=store)
     assert not store.root.exists()
+
+
+def test_a_share_of_the_patients_is_trained_for_as_many_steps(
+    dataset: CuratedDataset, unbroken: RunStore
+) -> None:
+    # 0.3 of the images do not go into an epoch a whole number of times, nor into batches
+    small, whole = (
+        records(dataset, unbroken, "mobilenet_frozen", training_fraction=share)[0] for share in (0.3, 1.0)
+    )
+    assert 0.2 < small.timings["n_train"] / whole.timings["n_train"] < 0.4
+    assert small.spec.hash != whole.spec.hash
+    assert whole.spec.hash == records(dataset, unbroken, "mobilenet_frozen")[0].spec.hash
+    job = _Job.make(
+        dataset,
+        TASK,
+        network("mobilenet_frozen"),
+        OPTIONS.model_copy(update={"training_fraction": 0.3}),
+        {},
+    )
+    seen: list[int] = []
+    views = stored_views(dataset, tuple(dataset.folds.table["image_id"]), job.options)
+    base = load_backbone(job.backbone, 32, job.weights, seed=5)
+    stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
+    fold = _Fold(job, job.run(0), stages, unbroken, lambda line: None)
+    stage = stages[0]
+    seen_rows: list[np.ndarray] = []
+    source = SimpleNamespace(
+        n_views=stage.source.n_views,
+        batch=lambda of, rows: (seen.append(len(rows)), seen_rows.append(rows), stage.source.batch(of, rows))[
+            2
+        ],
+    )
+    fold._pass(replace(stage, source=source), _State())  # type: ignore[arg-type]
+    assert sum(seen) == whole.timings["n_train"]
+    assert set(np.concatenate(seen_rows).tolist()) == set(fold.rows["train"].tolist())
+
+
+def test_blocks_that_lose_their_weights_are_the_only_ones(dataset: CuratedDataset, work: Path) -> None:
+    parts = BACKBONES["mobilenet"]
+    kept, lost = (
+        NetworkSpec(name="n", backbone="mobilenet", regime="frozen", reinitialised=blocks)
+        for blocks in ((), ("block2", "block3"))
+    )
+    weights = WeightsInfo("none")
+    other = load_backbone(parts, 32, weights, seed=99)
+    path = work / "other.npz"
+    store_tensors(path, other.get_weights())
+    known = WeightsInfo("imagenet", "planted", tensor_digest(other.get_weights()), path)
+    before, after = (starting_backbone(spec, parts, OPTIONS, known) for spec in (kept, lost))
+    changed = {
+        one.name
+        for one, two in zip(before.layers, after.layers, strict=True)
+        if any(not np.array_equal(a, b) for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
+    }
+    # batch normalisation starts alike everywhere
+    assert changed == {f"conv_{kind}_{n}" for kind in ("dw", "pw") for n in (2, 3)}
+    with pytest.raises(InputError, match="block of mobilenet"):
+        _Job.make(dataset, TASK, lost.model_copy(update={"reinitialised": ("block99",)}), OPTIONS, {})
+
+
+def test_the_same_network_is_trained_alike_from_two_starts(
+    dataset: CuratedDataset, unbroken: RunStore
+) -> None:
+    options = OPTIONS.model_copy(update={"epochs": 1, "normalisation_momentum": 0.9})
+    scratch, whole = (
+        train_networks(
+            dataset,
+            task=TASK,
+            networks=[NetworkSpec(name=regime, backbone="custom_cnn", regime=regime)],  # type: ignore[arg-type]
+            options=options,
+            n_folds_used=1,
+            store=unbroken,
+        )[0]
+        for regime in ("scratch", "whole")
+    )
+    # there are no weights of this network, so that both start alike, and everything else is alike, too
+    np.testing.assert_array_equal(scratch.predictions()["score"], whole.predictions()["score"])
+    assert whole.metrics["n_trainable"] == scratch.metrics["n_trainable"]
+    assert [entry["stage"] for entry in whole.history] == ["all"]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
 from radtransfer.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
+    from pandera.errors import SchemaErrors
 
 LABEL = "label_"
 """Begins the name of every label column."""
@@ -19,46 +23,52 @@ LABEL = "label_"
 EXCLUSION = "exclusion_"
 """Begins the name of a column that says why an image takes no part in a task."""
 
-COHORT_SCHEMA = pa.DataFrameSchema(
-    {
-        "image_id": pa.Column(str, pa.Check.str_length(min_value=1), unique=True),
-        "patient_id": pa.Column(str, pa.Check.str_length(min_value=1)),
-        "group_id": pa.Column(str, pa.Check.str_length(min_value=1)),
-        "dataset": pa.Column(str, pa.Check.str_length(min_value=1)),
-        "modality": pa.Column(str, pa.Check.str_length(min_value=1)),
-        "path": pa.Column(str, pa.Check.str_length(min_value=1)),
-        "age_years": pa.Column("Float64", pa.Check.in_range(0, 120), nullable=True),
-        "sex": pa.Column(str, pa.Check.isin(["F", "M"]), nullable=True),
-        "view": pa.Column(str, nullable=True),
-        "site": pa.Column(str, nullable=True),
-        f"^{LABEL}[a-z0-9_]+$": pa.Column("Int64", pa.Check.ge(0), nullable=True, regex=True),
-        f"^{EXCLUSION}[a-z0-9_]+$": pa.Column(str, nullable=True, required=False, regex=True),
-        "official_split": pa.Column(
-            str, pa.Check.isin(["train", "validation", "test"]), nullable=True, required=False
-        ),
-        "official_fold": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
-        "slice_fraction": pa.Column("Float64", pa.Check.in_range(0, 1), nullable=True, required=False),
-        "frame": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
-        **{
-            f"bbox_{side}": pa.Column("Float64", nullable=True, required=False)
-            for side in ("x", "y", "width", "height")
-        },
-        **{
-            name: pa.Column("Int64", pa.Check.gt(0), nullable=True, required=False)
-            for name in ("file_bytes", "height", "width")
-        },
-    },
-    strict=False,
-    coerce=True,
-)
-"""Columns of every cohort; more are allowed. Unknown is null, never a guess.
 
-``group_id`` ties images together that may not be separated although their patients differ, or are
-unknown (duplicates, series). ``path`` is relative to the dataset's raw folder; ``frame`` is the slice or
-frame in that file. ``exclusion_<task>`` is the reason why an image takes no part in a task although its
-label may be known. ``official_split`` and ``official_fold`` are what the dataset's authors propose.
-``slice_fraction`` is the place in the series, 0 to 1. Boxes are in pixels of the original.
-"""
+@cache
+def cohort_schema() -> pa.DataFrameSchema:
+    """Columns of every cohort; more are allowed. Unknown is null, never a guess.
+
+    ``group_id`` ties images together that may not be separated although their patients differ, or are
+    unknown (duplicates, series). ``path`` is relative to the dataset's raw folder; ``frame`` is the slice or
+    frame in that file. ``exclusion_<task>`` is the reason why an image takes no part in a task although its
+    label may be known. ``official_split`` and ``official_fold`` are what the dataset's authors propose.
+    ``slice_fraction`` is the place in the series, 0 to 1. Boxes are in pixels of the original.
+    """
+    # not at the top: processes that decode images load this module with their layout, and should start fast
+    import pandera.pandas as pa
+
+    return pa.DataFrameSchema(
+        {
+            "image_id": pa.Column(str, pa.Check.str_length(min_value=1), unique=True),
+            "patient_id": pa.Column(str, pa.Check.str_length(min_value=1)),
+            "group_id": pa.Column(str, pa.Check.str_length(min_value=1)),
+            "dataset": pa.Column(str, pa.Check.str_length(min_value=1)),
+            "modality": pa.Column(str, pa.Check.str_length(min_value=1)),
+            "path": pa.Column(str, pa.Check.str_length(min_value=1)),
+            "age_years": pa.Column("Float64", pa.Check.in_range(0, 120), nullable=True),
+            "sex": pa.Column(str, pa.Check.isin(["F", "M"]), nullable=True),
+            "view": pa.Column(str, nullable=True),
+            "site": pa.Column(str, nullable=True),
+            f"^{LABEL}[a-z0-9_]+$": pa.Column("Int64", pa.Check.ge(0), nullable=True, regex=True),
+            f"^{EXCLUSION}[a-z0-9_]+$": pa.Column(str, nullable=True, required=False, regex=True),
+            "official_split": pa.Column(
+                str, pa.Check.isin(["train", "validation", "test"]), nullable=True, required=False
+            ),
+            "official_fold": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
+            "slice_fraction": pa.Column("Float64", pa.Check.in_range(0, 1), nullable=True, required=False),
+            "frame": pa.Column("Int64", pa.Check.ge(0), nullable=True, required=False),
+            **{
+                f"bbox_{side}": pa.Column("Float64", nullable=True, required=False)
+                for side in ("x", "y", "width", "height")
+            },
+            **{
+                name: pa.Column("Int64", pa.Check.gt(0), nullable=True, required=False)
+                for name in ("file_bytes", "height", "width")
+            },
+        },
+        strict=False,
+        coerce=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Cohort:
     Attributes
     ----------
     frame : DataFrame
-        One row per image, columns of :data:`COHORT_SCHEMA`, index 0 to n - 1.
+        One row per image, columns of :func:`cohort_schema`, index 0 to n - 1.
     dataset : str
         Identifier in the manifest.
     tasks : tuple of str
@@ -89,6 +99,8 @@ class Cohort:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
+        from pandera.errors import SchemaErrors
+
         for task, names in self.classes.items():
             if task not in self.tasks:
                 raise unknown_name("task", task, self.tasks)
@@ -101,8 +113,8 @@ class Cohort:
             if LABEL + task not in self.frame:
                 raise InputError(f"cohort {self.dataset}: there is no column {LABEL + task!r}")
         try:
-            frame = COHORT_SCHEMA.validate(self.frame.reset_index(drop=True), lazy=True)
-        except pa.errors.SchemaErrors as error:
+            frame = cohort_schema().validate(self.frame.reset_index(drop=True), lazy=True)
+        except SchemaErrors as error:
             raise InputError(f"cohort {self.dataset}: {_first_failure(error)}") from error
         for task in self.tasks:
             highest = frame[LABEL + task].max()
@@ -149,7 +161,7 @@ class Cohort:
         return replace(self, frame=self.frame.assign(**columns))
 
 
-def _first_failure(error: pa.errors.SchemaErrors) -> str:
+def _first_failure(error: SchemaErrors) -> str:
     first = error.failure_cases.iloc[0]
     column = first["column"] if isinstance(first["column"], str) else first["failure_case"]
     if first["check"] == "column_in_dataframe":

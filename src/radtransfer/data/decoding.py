@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from radtransfer.atomic import atomic_file
-from radtransfer.data.duplicates import COMPARED, RESEMBLING, fingerprint
-from radtransfer.data.duplicates import THUMBNAIL as INDEXED
+from radtransfer.data.cohort import LABEL
+from radtransfer.data.fingerprints import COMPARED, RESEMBLING, fingerprint
+from radtransfer.data.fingerprints import THUMBNAIL as INDEXED
 from radtransfer.data.images import DecodeError, standardise
 from radtransfer.data.quality import defect, warning
 from radtransfer.errors import DataError, RadtransferError
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 64
 """Images between two points from which decoding resumes."""
+
+AT_HAND: Final = 16
+"""Chunks whose rows are read from the cohort's file at once."""
 
 FEW: Final = 512
 """Images up to which threads decode: processes are faster, but need a second to start."""
@@ -131,7 +135,7 @@ class Chunk:
     pixels : ndarray of uint8, shape (n_sound, size, size)
         Images that are not excluded, in the order of the cohort.
     digests, small, large : ndarray
-        Their :class:`~radtransfer.data.duplicates.Fingerprints`.
+        Their :class:`~radtransfer.data.fingerprints.Fingerprints`.
     thumbnails : ndarray of uint8, shape (n_excluded, 64, 64)
         Images that are excluded.
     faults, warnings : ndarray of str, shape (n,)
@@ -178,17 +182,24 @@ def read_part(path: Path, name: str) -> NDArray[Any]:
         return part
 
 
+def shelve(frame: pd.DataFrame, path: Path) -> None:
+    """Write a cohort's frame to a file, for :func:`decode_all`, so that it need not stand in memory."""
+    with atomic_file(path) as partial:
+        frame.to_parquet(partial, index=False, row_group_size=AT_HAND * CHUNK)
+
+
 def decode_all(
-    read: Reader, frame: pd.DataFrame, size: int, folder: Path, progress: Progress | None = None
+    read: Reader, cohort: Path, size: int, folder: Path, progress: Progress | None = None
 ) -> list[Path]:
     """Decode every image of a cohort into chunk files.
 
     Parameters
     ----------
     read : callable
-        Decodes one row, see :class:`FromFiles`; of more than :data:`FEW` images in other processes.
-    frame : DataFrame
-        The cohort's.
+        Decodes one row, see :class:`FromFiles`; of more than :data:`FEW` images in other processes. The row
+        has all columns but labels: what an image shows does not depend on them.
+    cohort : Path
+        Its frame, see :func:`shelve`; read piece by piece.
     size : int
         Side of the stored square, pixels.
     folder : Path
@@ -206,26 +217,30 @@ def decode_all(
     DataError
         If reading an image fails otherwise than by not decoding; names image and file.
     """
-    paths = {start: folder / f"{start:08d}.npz" for start in range(0, len(frame), CHUNK)}
-    missing = [start for start, path in paths.items() if not path.is_file()]
-    by_processes = len(missing) * CHUNK > FEW
-    work = Parallel(
-        n_jobs=-1,
-        prefer="processes" if by_processes else "threads",
-        return_as="generator_unordered",
-        batch_size=1,
-    )
-    chunks = (
-        delayed(_decode)(
-            read, frame.iloc[start : start + CHUNK].to_dict("records"), size, paths[start], os.getpid()
+    from pyarrow.parquet import ParquetFile  # of no use to the processes that decode
+
+    with ParquetFile(cohort) as table:
+        n = table.metadata.num_rows
+        paths = {start: folder / f"{start:08d}.npz" for start in range(0, n, CHUNK)}
+        missing = {start for start, path in paths.items() if not path.is_file()}
+        by_processes = len(missing) * CHUNK > FEW
+        work = Parallel(
+            n_jobs=-1,
+            prefer="processes" if by_processes else "threads",
+            return_as="generator_unordered",
+            batch_size=1,
         )
-        for start in missing
-    )
-    done = len(frame) - sum(len(frame.iloc[start : start + CHUNK]) for start in missing)
-    for n_images in work(chunks):
-        done += n_images
-        if progress:
-            progress("decode images", done, len(frame))
+        columns = [name for name in table.schema_arrow.names if not name.startswith(LABEL)]
+        chunks = (
+            delayed(_decode)(read, rows.to_pylist(), size, paths[start], os.getpid())
+            for start, rows in zip(paths, table.iter_batches(CHUNK, columns=columns), strict=True)
+            if start in missing
+        )
+        done = n - sum(min(CHUNK, n - start) for start in missing)
+        for n_images in work(chunks):
+            done += n_images
+            if progress:
+                progress("decode images", done, n)
     if by_processes:
         get_reusable_executor().shutdown()  # their memory is wanted for what follows
     return list(paths.values())

@@ -20,7 +20,6 @@ no leak by itself.
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,8 +32,15 @@ from scipy.linalg import eigh
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
-from sklearn.covariance import empirical_covariance, shrunk_covariance
 
+from radtransfer.data.fingerprints import (
+    COMPARED,
+    RESEMBLING,
+    THUMBNAIL,
+    Fingerprints,
+    fingerprint,
+    reduce_to,
+)
 from radtransfer.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,12 +50,6 @@ if TYPE_CHECKING:
 
     from radtransfer.data.images import Grey
 
-THUMBNAIL: Final = 12
-"""Side of the thumbnails that are indexed, pixels."""
-
-RESEMBLING: Final = 48
-"""Side of the thumbnails that candidates are sieved with, pixels."""
-
 RESEMBLANCE: Final = 0.85
 """Least correlation of these thumbnails, shifted by 2 px at most, of a candidate that is compared in full.
 
@@ -57,7 +57,6 @@ Copies of radiographs and slices that count as duplicates had .856 or more after
 exposure, noise or JPEG, and of other candidates 70 to 80 % had less.
 """
 
-COMPARED: Final = 128
 MARGIN: Final = 4
 """Largest shift, of ``COMPARED`` pixels."""
 
@@ -141,48 +140,6 @@ class Duplicates:
         return frame.sort_values(
             ["identical", "correlation"], ascending=False, kind="stable", ignore_index=True
         )
-
-
-@dataclass(frozen=True)
-class Fingerprints:
-    """What the search for duplicates keeps of each image, see :func:`fingerprint`.
-
-    Attributes
-    ----------
-    digests : ndarray of bytes, shape (n,)
-    small : ndarray of uint8, shape (n, 12, 12)
-    large : ndarray of uint8, shape (n, 48, 48)
-        Or anything that is indexed like it, one image at a time: it may lie on disk.
-    """
-
-    digests: NDArray[np.bytes_]
-    small: NDArray[np.uint8]
-    large: NDArray[np.uint8]
-
-
-def fingerprint(image: Grey, *, size: int = COMPARED) -> tuple[bytes, Grey, Grey]:
-    """Digest and thumbnails of an image.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width)
-    size : int
-        Side to which images of the collection are reduced first: 128 pixels or the shortest side of any.
-
-    Returns
-    -------
-    digest : bytes
-        Of shape and pixels, 16 bytes; none of a constant image, which is like nothing.
-    small, large : ndarray of uint8, shapes (12, 12) and (48, 48)
-        Thumbnails to index and to sieve with.
-    """
-    reduced = _reduced(image, size)
-    digest = b""
-    if reduced.min() < reduced.max():
-        shape = np.array(image.shape).tobytes()
-        hashed = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=15, key=shape).digest()
-        digest = hashed + b"."  # numpy takes zeros off the end
-    return digest, _reduced(reduced, THUMBNAIL), _reduced(reduced, RESEMBLING)
 
 
 def find_duplicates(
@@ -277,7 +234,7 @@ def correlation(one: Grey, other: Grey, *, size: int = COMPARED) -> float:
     float
         Correlation of the centre of ``other`` with ``one``, at the best of (2 ``MARGIN`` + 1)^2 shifts.
     """
-    return _shifted_correlation(_reduced(one, size), _reduced(other, size), MARGIN)
+    return _shifted_correlation(reduce_to(one, size), reduce_to(other, size), MARGIN)
 
 
 def disturbed(image: Grey, rng: np.random.Generator) -> Grey:
@@ -353,10 +310,6 @@ class _Stack:
         return image
 
 
-def _reduced(image: Grey, size: int) -> Grey:
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
 def _shifted_correlation(one: Grey, other: Grey, margin: int) -> float:
     centre = other[margin:-margin, margin:-margin]
     return float(cv2.matchTemplate(one, centre, cv2.TM_CCOEFF_NORMED).max())
@@ -423,8 +376,8 @@ def _coordinates(
     rng = np.random.default_rng(0)
     sample = positions[np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).astype(np.intp))]
     copies = [
-        _reduced(disturbed(image, rng), THUMBNAIL)
-        for image in (_reduced(stack[position], stack.size) for position in sample)
+        reduce_to(disturbed(image, rng), THUMBNAIL)
+        for image in (reduce_to(stack[position], stack.size) for position in sample)
         for _ in range(_COPIES)
     ]
     moved = _unit(np.stack(copies)).reshape(len(sample), _COPIES, -1)
@@ -452,13 +405,19 @@ def fisher_directions(members: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     features = members.astype(np.float64)
     spread = features - features.mean(axis=1, keepdims=True)
-    # shrinkage: copies of a sample of images do not fill all dimensions
-    within, total = (
-        shrunk_covariance(empirical_covariance(values.reshape(-1, values.shape[-1])), _SHRINKAGE)
-        for values in (spread, features)
-    )
+    within, total = (_covariance(values.reshape(-1, values.shape[-1])) for values in (spread, features))
     _, directions = eigh(total - within, within)
     return np.asarray(directions[:, ::-1])
+
+
+def _covariance(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance with shrinkage: copies of a sample of images do not fill all dimensions.
+
+    As scikit-learn's ``shrunk_covariance``, whose import alone takes more than a second and 50 MB.
+    """
+    covariance = np.cov(values.T, bias=True)
+    n = len(covariance)
+    return np.asarray((1 - _SHRINKAGE) * covariance + _SHRINKAGE * (np.trace(covariance) / n) * np.eye(n))
 
 
 def _resemblance(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -471,6 +430,6 @@ def _correlations(stack: _Stack, pairs: NDArray[np.intp]) -> NDArray[np.float64]
 
     @lru_cache(maxsize=_AT_HAND)
     def reduced(position: int) -> Grey:
-        return _reduced(stack[position], stack.size)
+        return reduce_to(stack[position], stack.size)
 
     return np.array([_shifted_correlation(reduced(int(i)), reduced(int(j)), MARGIN) for i, j in pairs])

@@ -31,11 +31,14 @@ from radtransfer.data.decoding import (
     FromFiles,
     decode_all,
     read_part,
+    shelve,
 )
-from radtransfer.data.duplicates import RESEMBLING, Duplicates, Fingerprints, find_duplicates, join_groups
+from radtransfer.data.duplicates import Duplicates, find_duplicates, join_groups
 from radtransfer.data.fetch import fetch
+from radtransfer.data.fingerprints import RESEMBLING, Fingerprints
 from radtransfer.data.formats import load_format, read_cohort
 from radtransfer.data.manifest import load_manifest
+from radtransfer.data.memory import return_freed_memory
 from radtransfer.data.splits import (
     OFFICIAL_FOLD,
     OFFICIAL_SPLIT,
@@ -296,10 +299,14 @@ def curate(
                 # nothing else in the folder was verified
                 cohort = cohort.keep(cohort.frame["path"].isin(listed))
             cohort, flow = select(cohort, task=task, age_min=age_min, age_max=age_max)
+            # beside the processes that decode, its rows would stand in memory for nothing
+            shelved = _Shelved.put(cohort, chunks / "cohort.parquet")
+            del cohort
+            return_freed_memory()
             read = _FromOtherTasks.of(parameters, otherwise=FromFiles(layout, root, image_size))
-            files = decode_all(read, cohort.frame, image_size, chunks, progress)
+            files = decode_all(read, shelved.path, image_size, chunks, progress)
             # what a killed process leaves behind goes with the chunks
-            _store(chunks / "complete", cohort, flow, files, parameters)
+            _store(chunks / "complete", shelved.take(), flow, files, parameters)
             (chunks / "complete").rename(target)
         shutil.rmtree(chunks, ignore_errors=True)  # also those of a process killed after it had stored
     return CuratedDataset.open(target)
@@ -324,6 +331,24 @@ def _raw_folder(dataset_id: str, phantom: PhantomSpec | None, progress: Progress
 
 
 @dataclass(frozen=True)
+class _Shelved:
+    """A cohort on disk."""
+
+    path: Path
+    dataset: str
+    tasks: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def put(cls, cohort: Cohort, path: Path) -> _Shelved:
+        shelve(cohort.frame, path)
+        return cls(path, cohort.dataset, cohort.tasks, cohort.classes)
+
+    def take(self) -> Cohort:
+        return Cohort(pd.read_parquet(self.path), self.dataset, self.tasks, self.classes)
+
+
+@dataclass(frozen=True)
 class _FromOtherTasks:
     """Reader that takes what was decoded for another task or selection of the same files."""
 
@@ -331,8 +356,8 @@ class _FromOtherTasks:
     otherwise: Reader
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Any], *, otherwise: Reader) -> _FromOtherTasks:
-        """Find the curated datasets that were decoded with the same parameters."""
+    def of(cls, parameters: Mapping[str, Any], *, otherwise: Reader) -> Reader:
+        """Reader for the curated datasets that were decoded with the same parameters, if there are any."""
         folders = []
         for told in sorted(paths.curated_dir().glob(f"{parameters['dataset']}-*/curation.json")):
             others = json.loads(told.read_text(encoding="utf-8"))["parameters"]
@@ -341,7 +366,7 @@ class _FromOtherTasks:
                     folders.append(CuratedDataset.open(told.parent).folder)
                 except DataError:
                     continue  # whoever wants that dataset will be told
-        return cls(tuple(folders), otherwise)
+        return cls(tuple(folders), otherwise) if folders else otherwise
 
     def __call__(self, row: Mapping[str, Any]) -> Decoded:
         for dataset, rows in map(_rows, self.folders):

@@ -6,6 +6,10 @@ A test holds every figure against the network as it is built.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+"""Arithmetic of a backbone's layers, as Keras names it."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def prefix(base: keras.Model, layers: Iterable[str]) -> keras.Model:
     return Model(base.input, {name: base.get_layer(name).output for name in layers})
 
 
-def suffix(base: keras.Model, cut: str | None, *, train_normalisation: bool) -> keras.Model:
+def suffix(
+    base: keras.Model, cut: str | None, *, train_normalisation: bool, momentum: float | None = None
+) -> keras.Model:
     """Part of a network after the layer ``cut``, to be trained.
 
     Frozen layers are left out rather than switched off: what is not in the model cannot be
@@ -46,6 +48,8 @@ def suffix(base: keras.Model, cut: str | None, *, train_normalisation: bool) -> 
         Whether batch normalisation learns too. True from scratch. False in fine-tuning: batches of
         a small medical dataset are poor estimates of its statistics, and re-estimating them undoes
         what was transferred (Keras guide *Transfer learning and fine-tuning*).
+    momentum : float, optional
+        Of the running statistics of batch normalisation that learns; as it was built by default.
 
     Returns
     -------
@@ -58,7 +62,10 @@ def suffix(base: keras.Model, cut: str | None, *, train_normalisation: bool) -> 
     part = base if cut is None else Model(base.get_layer(cut).output, base.output)
     # `part.trainable = True` alone does nothing where it is already True and single layers are not
     for layer in part.layers:
-        layer.trainable = train_normalisation or not isinstance(layer, BatchNormalization)
+        normalises = isinstance(layer, BatchNormalization)
+        layer.trainable = train_normalisation or not normalises
+        if normalises and train_normalisation and momentum is not None:
+            layer.momentum = momentum
     return part
 
 

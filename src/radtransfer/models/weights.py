@@ -25,6 +25,7 @@ from radtransfer.atomic import atomic_file, write_json, write_text
 from radtransfer.data.fetch import OFFLINE, fetch_entry
 from radtransfer.data.manifest import WeightsEntry, entries_of, load_manifest
 from radtransfer.errors import DataError, WeightsError
+from radtransfer.models.descriptions import Precision
 from radtransfer.models.registry import Backbone, KerasFile, backbone
 from radtransfer.models.weight_files import READERS, Tensors
 
@@ -200,7 +201,14 @@ def store_tensors(path: Path, tensors: Sequence[NDArray[Any]]) -> None:
         np.savez(partial, allow_pickle=False, **{f"{i:04d}": tensor for i, tensor in enumerate(tensors)})
 
 
-def load_backbone(name: str | Backbone, input_size: int, info: WeightsInfo, *, seed: int) -> keras.Model:
+def load_backbone(
+    name: str | Backbone,
+    input_size: int,
+    info: WeightsInfo,
+    *,
+    seed: int,
+    precision: Precision = "float32",
+) -> keras.Model:
     """Backbone with the weights that ``info`` describes.
 
     Parameters
@@ -211,6 +219,8 @@ def load_backbone(name: str | Backbone, input_size: int, info: WeightsInfo, *, s
     info : WeightsInfo
     seed : int
         Seed of the random weights of a backbone that has no others. Sets Keras's global seed.
+    precision : {"float32", "mixed_bfloat16", "mixed_float16"}
+        Arithmetic of its layers, whose weights are float32 either way.
 
     Returns
     -------
@@ -225,7 +235,12 @@ def load_backbone(name: str | Backbone, input_size: int, info: WeightsInfo, *, s
 
     network = backbone(name) if isinstance(name, str) else name
     keras.utils.set_random_seed(seed)
-    model = network.build(input_size)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = network.build(input_size)
+    finally:
+        keras.config.set_dtype_policy(before)
     if info.path is not None:
         tensors = _read_stored(info.path)
         if tensor_digest(tensors) != info.digest:

@@ -19,6 +19,9 @@ CURATION = "01_data_curation"
 BASELINES = "02_traditional_baselines"
 NETWORKS = "03_transfer_learning"
 
+PREDICTED = (BASELINES, NETWORKS)
+"""Notebooks whose runs the analyses compare; others train to show something else."""
+
 
 def datasets_of(step: Step) -> dict[str, CuratedDataset]:
     """Curated datasets of the study that a step belongs to, by task, in the order of the profile."""
@@ -63,7 +66,7 @@ def predictions_so_far(step: Step, datasets: Mapping[str, CuratedDataset]) -> di
         In the order of ``datasets``. Where patients are unknown, ``patient_id`` is the group of similar
         images (:func:`unit_of`).
     """
-    table = predictions_of(runs_of(step, BASELINES, NETWORKS))
+    table = predictions_of(runs_of(step, *PREDICTED))
     by_task = {task: table.loc[table["task"] == task].reset_index(drop=True) for task in datasets}
     for task, dataset in datasets.items():
         if unit_of(dataset) != "patients":

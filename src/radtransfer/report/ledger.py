@@ -45,7 +45,7 @@ class Difference(_Strict):
         Key of the difference in the numbers registry.
     weights : str
         Key of the text that says what the network started from; the row is not testable unless
-        it is ImageNet.
+        it is ImageNet, nor if the difference has no interval, as of few trainings that are all alike.
     paper : tuple of float or None
         The paper's gain as a fraction, from and to.
     """
@@ -256,7 +256,8 @@ def _fill_comparison(claim: Claim, finding: Comparison, registry: Registry) -> R
     for part in finding.differences:
         number = registry.get(part.number)
         if number.low is None or number.high is None:
-            raise InputError(f"{claim.id}: {part.number} has no interval")
+            why = number.method or "none was recorded"
+            return Row(claim, "not testable", f"{number.description} has no interval: {why}")
         numbers.append(number)
         above.append(number.low > 0)
         if part.paper is not None:

@@ -14,6 +14,8 @@ Accuracy and its comparison
         Sensitivity, specificity, predictive values, F1; Wilson, Clopper-Pearson, clustered.
     ``paired``
         McNemar (clustered too), Tango's interval, t (corrected for resampling), Wilcoxon.
+    ``repeats``
+        Trainings from several seeds: their spread beside that of sampling.
     ``permutation``
         Permutation tests of AUC differences and of gaps between groups.
     ``disparity``

@@ -19,6 +19,7 @@ import radtransfer
 from radtransfer import paths
 from radtransfer.data.manifest import load_manifest
 from radtransfer.hashing import sha256_file, sha256_json
+from radtransfer.study.machine import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ class KeyParts(BaseModel):
     data : dict of str to str
         Digest by manifest entry, and by further file that the notebook reads.
     lock : str
-        Digest of ``requirements.lock``.
+        Digest of ``requirements.lock``, see :func:`radtransfer.study.machine.lock_file`.
     python : str
         Version of the interpreter.
     previous : dict of str to str
@@ -135,7 +136,7 @@ def key_parts(notebook: Notebook, parameters: NotebookParameters, previous: Mapp
     KeyParts
         To be compared with those of the last run.
     """
-    lock = paths.project_root() / "requirements.lock"
+    lock = lock_file()
     return KeyParts(
         notebook=code_digest(notebook.path),
         parameters=parameters.model_dump(mode="json"),

@@ -71,8 +71,10 @@ def examine() -> Iterator[Finding]:
 
 
 def _python() -> Finding:
-    own = Path(sys.prefix) == paths.project_root() / ".venv"
-    where = "the project's .venv" if own else "another environment than the project's .venv: use make"
+    folder = Path(sys.prefix)
+    own = folder.parent == paths.project_root() and folder.name.startswith(".venv")
+    name = f"the project's {folder.name}"
+    where = name if own else "another environment than the project's .venv: use make"
     return Finding("Python", "ok" if own else "note", f"{platform.python_version()} of {where}")
 
 

@@ -36,6 +36,8 @@ from radtransfer.study.profiles import (
     load_profile,
 )
 from radtransfer.study.progress import Reporter, duration
+from radtransfer.training.executors.settings import ENVIRONMENT as EXECUTOR
+from radtransfer.training.executors.settings import ExecutorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -242,7 +244,12 @@ def find_step(profile: Profile, wanted: str) -> str:
 
 
 def run_study(
-    name: str, *, only: str | None = None, force: bool = False, reporter: Reporter | None = None
+    name: str,
+    *,
+    only: str | None = None,
+    force: bool = False,
+    executor: ExecutorSettings | None = None,
+    reporter: Reporter | None = None,
 ) -> list[StepResult]:
     """Run a profile's notebooks.
 
@@ -254,6 +261,9 @@ def run_study(
         Number or name of the one step to run, on the records the others left.
     force : bool
         Run steps whose result stands, too.
+    executor : ExecutorSettings, optional
+        Where training runs are executed; changes no result and no step's key. As the environment
+        says by default.
     reporter : Reporter, optional
         Says what is done; standard output by default.
 
@@ -273,8 +283,9 @@ def run_study(
     """
     reporter = reporter or Reporter()
     profile = check_study(name)
+    executor = executor or ExecutorSettings.from_environment()
     wanted = [find_step(profile, only)] if only else list(profile.notebooks)
-    with study_lock(profile), kernel_environment(offline=profile.offline):
+    with study_lock(profile), kernel_environment(offline=profile.offline, executor=executor):
         write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))
         log = StudyLog.read(profile)
         log.write()
@@ -304,13 +315,15 @@ def study_lock(profile: Profile) -> Iterator[None]:
 
 
 @contextmanager
-def kernel_environment(*, offline: bool) -> Iterator[None]:
+def kernel_environment(*, offline: bool, executor: ExecutorSettings | None = None) -> Iterator[None]:
     """Set what the kernels inherit: the same folders, whatever user settings there are.
 
     Parameters
     ----------
     offline : bool
         Whether notebooks are kept from the network.
+    executor : ExecutorSettings, optional
+        Where notebooks let training runs be executed; as the environment says by default.
     """
     chosen = {
         "RADTRANSFER_ROOT": str(paths.project_root()),
@@ -322,6 +335,8 @@ def kernel_environment(*, offline: bool) -> Iterator[None]:
     }
     if offline:
         chosen["RADTRANSFER_OFFLINE"] = "1"
+    if executor is not None:
+        chosen[EXECUTOR] = executor.model_dump_json()
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)
     try:

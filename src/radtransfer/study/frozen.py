@@ -31,9 +31,6 @@ COHORTS: Final = "cohorts"
 RUNS: Final = "runs.json"
 RECORDS: Final = "records.json"
 
-PROTOCOL: Final = "protocol"
-"""Option of a run whose images were dealt by a protocol under test."""
-
 TOLD_OF_RUN: Final = ("run", "task", "model", "fold")
 """What an entry of ``timings.json`` says beside times and counts."""
 
@@ -58,22 +55,22 @@ DESCRIBED: Final = (
 
 
 def freeze_predictions(runs: Iterable[RunRecord], folder: Path) -> None:
-    """Write one predictions table a task, for the baselines and networks of the study.
-
-    Models that only show what a wrong protocol does are left out: a learner comes once for each protocol, so
-    that a table by model must not hold them, and with every image of every collection many times over they
-    would take more room than all other results. Their numbers rest on the images.
+    """Write one predictions table a task.
 
     Parameters
     ----------
     runs : iterable of RunRecord
+        One for each model and fold: those of :data:`radtransfer.report.inputs.PREDICTED`. Ablations and
+        wrong protocols train one model many times over, so that a table by model must not hold them, and
+        with every image of every collection many times over they would take more room than all other
+        results. Their numbers rest on the images.
     folder : Path
         ``predictions``.
     """
-    own = [run for run in runs if PROTOCOL not in run.spec.options]
-    if not own:
+    runs = list(runs)
+    if not runs:
         return
-    table = predictions_of(own)
+    table = predictions_of(runs)
     texts = ("model", "task", "target", "image_id", "patient_id", "part", "weights", "run")
     table = table.astype(dict.fromkeys(texts, "category") | {"fold": "int8", "label": "int8"})
     folder.mkdir(parents=True)

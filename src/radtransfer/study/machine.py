@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,15 @@ def gpus() -> list[str]:
     return [line.strip() for line in listing.splitlines() if line.strip()]
 
 
+def lock_file() -> Path:
+    """Lock that this environment was made of: the study's, or with extras (GPU=1) the one that lies in it."""
+    with_extras = Path(sys.prefix) / "requirements.lock"
+    return with_extras if with_extras.is_file() else paths.project_root() / "requirements.lock"
+
+
 def locked_versions(lock: Path | None = None) -> dict[str, str]:
     """Version by package that the lock asks for on this platform."""
-    lock = lock or paths.project_root() / "requirements.lock"
-    lines = lock.read_text(encoding="utf-8").splitlines()
+    lines = (lock or lock_file()).read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line.removesuffix("\\")) for line in lines if line[:1].isalnum()]
     wanted = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     return {pin.name: str(pin.specifier).removeprefix("==") for pin in wanted}

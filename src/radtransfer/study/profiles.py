@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from radtransfer import paths
+from radtransfer.ablation.design import AUGMENTATIONS
 from radtransfer.data.manifest import load_manifest
 from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.errors import InputError, unknown_name
@@ -50,6 +51,8 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(gt=0.5, lt=1)]
 
 CHEXPERT = "chexpert_readers"
+
+BACKBONES = tuple(dict.fromkeys(spec.backbone for spec in NETWORKS.values()))
 
 STUDY_DIR = "STUDY_DIR"
 """The one parameter that the driver sets and no profile may."""
@@ -278,6 +281,76 @@ class EvaluationParameters(NotebookParameters):
     SEED: Seed
 
 
+class AblationParameters(EvaluationParameters):
+    """``05_ablation``: one network of one task, and what is changed of it, one factor at a time.
+
+    ``FINE_TUNED`` blocks are trained where "fine-tuned" is said without a number. ``STAGES`` are all blocks
+    of the backbone, in order, under names. A factor whose list is empty is left out. Heads and last blocks
+    are trained in ``FOLDS_USED`` folds, whole networks, which take longest, in ``FOLDS_WHOLE``. ``SOURCE``
+    is the task that the medical start was trained for. ``WATTS`` is what the machine is assumed to draw
+    while it trains.
+    """
+
+    TASK: TaskName
+    BACKBONE: Annotated[str, AfterValidator(lambda name: _known("backbone", [name], BACKBONES)[0])]
+    INPUT_SIZE: InputSize
+    VIEWS: Annotated[int, Field(ge=0, le=64)]
+    EPOCHS: Annotated[int, Field(ge=1, le=500)]
+    PATIENCE: Annotated[int, Field(ge=1, le=500)]
+    BATCH_SIZE: Annotated[int, Field(ge=1, le=1024)]
+    LEARNING_RATE: LearningRate
+    FINETUNE_LEARNING_RATE: LearningRate
+    WHOLE_LEARNING_RATE: LearningRate
+    DROPOUT: Annotated[float, Field(ge=0, lt=1)]
+    VALIDATION_FRACTION: Fraction
+    N_SEEDS: Annotated[int, Field(ge=1, le=100)]
+    FOLDS_USED: FoldsUsed
+    FOLDS_WHOLE: FoldsUsed
+    FINE_TUNED: Annotated[int, Field(ge=1)]
+    DEPTHS: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    STAGES: Annotated[dict[TaskName, Annotated[list[str], Field(min_length=1)]], Field(min_length=2)]
+    RETRAINED: bool
+    RESOLUTIONS: list[InputSize]
+    RESOLUTIONS_FINETUNED: list[InputSize]
+    AUGMENTATIONS: Annotated[
+        list[str], AfterValidator(lambda names: _known("augmentation", names, AUGMENTATIONS))
+    ]
+    VIEWS_TRIED: list[Annotated[int, Field(ge=0, le=64)]]
+    DROPOUTS: list[Annotated[float, Field(ge=0, lt=1)]]
+    HEADS: list[list[Annotated[int, Field(ge=1, le=10_000)]]]
+    RECIPES: bool
+    SHARES: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    SOURCE: TaskName
+    WATTS: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _usual_values_are_tried(self) -> AblationParameters:
+        if self.FINE_TUNED not in self.DEPTHS:
+            raise ValueError(f"FINE_TUNED: {self.FINE_TUNED} is not among DEPTHS")
+        for tried, usual in (
+            ("RESOLUTIONS", self.INPUT_SIZE),
+            ("RESOLUTIONS_FINETUNED", self.INPUT_SIZE),
+            ("VIEWS_TRIED", self.VIEWS),
+            ("DROPOUTS", self.DROPOUT),
+        ):
+            values = getattr(self, tried)
+            if values and usual not in values:
+                raise ValueError(f"{tried}: {usual}, the usual value, is not among them")
+        if self.SOURCE == self.TASK:
+            raise ValueError("SOURCE: the task itself is no other domain")
+        return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that it names."""
+        return self.TASK, self.SOURCE
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the notebook loads pretrained weights of the manifest."""
+        return True
+
+
 class SubgroupParameters(EvaluationParameters):
     """``08_bias_subgroups``: which task, how images are grouped, and which gap counts as none.
 
@@ -479,6 +552,7 @@ NOTEBOOKS: dict[str, Notebook] = {
             EvaluationParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
         ),
+        Notebook("05_ablation", AblationParameters, ("01_data_curation",)),
         Notebook(
             "07_leakage_and_shortcuts",
             ProtocolParameters,
@@ -520,6 +594,7 @@ NOTEBOOKS: dict[str, Notebook] = {
                 "02_traditional_baselines",
                 "03_transfer_learning",
                 "04_evaluation",
+                "05_ablation",
                 "08_bias_subgroups",
                 "09_reader_study",
                 "12_clinical_utility",
@@ -652,6 +727,10 @@ def _across(notebooks: Mapping[str, NotebookParameters]) -> list[str]:
             used = max(filter(None, (parameters.FOLDS_USED, *parameters.FOLDS_USED_OF.values())), default=0)
             if used > curation.N_FOLDS:
                 problems.append(f"{name}: FOLDS_USED {used} is above N_FOLDS {curation.N_FOLDS}")
+        if isinstance(parameters, AblationParameters):
+            used = max(parameters.FOLDS_USED or 0, parameters.FOLDS_WHOLE or 0)
+            if used > curation.N_FOLDS:
+                problems.append(f"{name}: {used} folds are above N_FOLDS {curation.N_FOLDS}")
         for task in getattr(parameters, "tasks", ()):
             if task not in curation.TASKS:
                 problems.append(f"{name}: {unknown_name('task', task, curation.TASKS)}")

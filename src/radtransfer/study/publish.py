@@ -21,6 +21,7 @@ from radtransfer.data.manifest import load_manifest
 from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
+from radtransfer.report.inputs import PREDICTED
 from radtransfer.report.numbers import Registry, load_records
 from radtransfer.study.driver import StudyLog, check_study, study_lock, study_state
 from radtransfer.study.frozen import (
@@ -37,10 +38,12 @@ from radtransfer.study.tolerances import declare
 from radtransfer.training.runs import RunRecord, RunStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from radtransfer.report.numbers import Record
     from radtransfer.study.profiles import Profile
 
-LIMIT_MIB = 15
+LIMIT_MIB = 20
 """Published results travel with the repository."""
 
 CHECKSUMS = "SHA256SUMS"
@@ -78,7 +81,7 @@ def publish(name: str) -> Path:
             f"profile {name!r} is not publishable: {profile.description}",
             hint="publish a run of `published` or `full`",
         )
-    _check_licences(profile)
+    check_licences(profile)
     with study_lock(profile):
         _check_complete(profile)
         target = paths.results_dir()
@@ -86,11 +89,11 @@ def publish(name: str) -> Path:
         partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))
         try:
             _gather(profile, partial)
-            _check_private(partial)
-            _check_size(partial)
-            _write_checksums(partial)
+            check_private(partial)
+            check_size(partial)
+            write_checksums(partial)
             partial.chmod(0o755)
-            _swap(partial, target)
+            swap(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return target
@@ -124,7 +127,7 @@ def publication_name(folder: Path) -> str:
     return sha256_file(sums) if sums.is_file() else ""
 
 
-def _check_licences(profile: Profile) -> None:
+def check_licences(profile: Profile) -> None:
     """Refuse data whose terms keep them with those who registered: predictions are rows of them."""
     manifest = load_manifest()
     for name in (name for parameters in profile.notebooks.values() for name in parameters.datasets):
@@ -149,11 +152,12 @@ def _gather(profile: Profile, folder: Path) -> None:
     records, runs = gather_evidence(profile, folder)
     numbers = Registry.load(study).numbers.items()
     Registry({key: declare(number) for key, number in numbers}).write(folder / "numbers.json")
-    freeze_predictions(runs, folder / PREDICTIONS)
+    predicted = {run for record in records if record.notebook in PREDICTED for run in record.runs}
+    freeze_predictions([run for run in runs if run.spec.hash in predicted], folder / PREDICTIONS)
     for record in records:
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for name in names for path in sorted((study / kind).glob(f"{name}.*"))):
-                _copy(path, folder / kind / path.name)
+                copy_file(path, folder / kind / path.name)
         for task, name in record.datasets.items():
             freeze_cohort(
                 CuratedDataset.open(paths.curated_dir() / name), folder / COHORTS / f"{task}.parquet"
@@ -191,9 +195,9 @@ def gather_evidence(profile: Profile, folder: Path) -> tuple[list[Record], list[
     for record in records:
         for task, name in record.datasets.items():
             dataset = CuratedDataset.open(paths.curated_dir() / name)
-            write_json(folder / "curation" / f"{task}.json", _anonymous(dataset.info))
-    _copy(study / "profile.yaml", folder / "profile.yaml")
-    write_json(folder / "environment.json", _environment(study, runs))
+            write_json(folder / "curation" / f"{task}.json", anonymous(dataset.info))
+    copy_file(study / "profile.yaml", folder / "profile.yaml")
+    write_json(folder / "environment.json", describe_environment(study, runs))
     write_json(folder / "timings.json", _timings(profile, runs))
     return records, runs
 
@@ -202,36 +206,42 @@ def _unique(records: list[Record]) -> list[str]:
     return list(dict.fromkeys(run for record in records for run in record.runs))
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, making the folder it goes to."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
 
 
-def _environment(study: Path, runs: list[RunRecord]) -> dict[str, Any]:
-    """Machine of the driver, and what the training runs recorded: each once, with its runs' number."""
+def describe_environment(study: Path, runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Machine of the driver, and what the training runs recorded."""
+    driver = json.loads((study / "environment.json").read_text(encoding="utf-8"))
+    return {"driver": driver, "training": anonymous(trained_on(runs))}
+
+
+def trained_on(runs: Iterable[RunRecord]) -> list[dict[str, Any]]:
+    """What training runs recorded of their machine and versions: each once, with its runs' number."""
     trained: dict[str, int] = {}
     for run in runs:
         text = json.dumps(run.environment, sort_keys=True)
         trained[text] = trained.get(text, 0) + 1
-    driver = json.loads((study / "environment.json").read_text(encoding="utf-8"))
-    training = [{"runs": count, **json.loads(text)} for text, count in trained.items()]
-    return {"driver": driver, "training": _anonymous(training)}
+    return [{"runs": count, **json.loads(text)} for text, count in trained.items()]
+
+
+def timing(run: RunRecord) -> dict[str, Any]:
+    """Times of a training run, with what tells it from others."""
+    spec = run.spec
+    return {
+        "run": spec.hash,
+        "task": spec.task,
+        "model": spec.model,
+        "fold": spec.fold,
+        **run.timings,
+    }
 
 
 def _timings(profile: Profile, runs: list[RunRecord]) -> dict[str, Any]:
-    log = StudyLog.read(profile)
-    steps = {name: entry.seconds for name, entry in log.steps.items()}
-    trained = [
-        {
-            "run": run.spec.hash,
-            "task": run.spec.task,
-            "model": run.spec.model,
-            "fold": run.spec.fold,
-            **run.timings,
-        }
-        for run in runs
-    ]
-    return {"steps_s": steps, "runs": trained}
+    steps = {name: entry.seconds for name, entry in StudyLog.read(profile).steps.items()}
+    return {"steps_s": steps, "runs": [timing(run) for run in runs]}
 
 
 def clean_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -253,11 +263,11 @@ def clean_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
     cells = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            cell = cell | {"outputs": _anonymous(cell["outputs"])}
+            cell = cell | {"outputs": anonymous(cell["outputs"])}
         if INJECTED in cell["metadata"].get("tags", []):  # the driver wrote where the work folder is
-            cell = cell | {"source": _anonymous(cell["source"])}
+            cell = cell | {"source": anonymous(cell["source"])}
         cells.append(cell)
-    return notebook | {"metadata": _anonymous(metadata), "cells": cells}
+    return notebook | {"metadata": anonymous(metadata), "cells": cells}
 
 
 def _private() -> dict[str, str]:
@@ -277,15 +287,15 @@ def _pattern() -> re.Pattern[str]:
     return re.compile("|".join(rf"(?<![\w.-]){re.escape(name)}(?![\w-])" for name in _private()))
 
 
-def _anonymous(value: Any) -> Any:
+def anonymous(value: Any) -> Any:
     """Copy of a JSON value with this machine's folders and name taken out of its texts."""
     if isinstance(value, str):
         private = _private()
         return _pattern().sub(lambda match: private[match[0]], value)
     if isinstance(value, dict):
-        return {_anonymous(key): _anonymous(part) for key, part in value.items()}
+        return {anonymous(key): anonymous(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_anonymous(part) for part in value]
+        return [anonymous(part) for part in value]
     return value
 
 
@@ -293,7 +303,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _check_private(folder: Path) -> None:
+def check_private(folder: Path) -> None:
+    """Refuse files that name this machine.
+
+    Raises
+    ------
+    DataError
+        Naming the first.
+    """
     pattern = _pattern()
     for path in _files(folder):
         if path.suffix in (".png", ".parquet"):
@@ -305,7 +322,14 @@ def _check_private(folder: Path) -> None:
             )
 
 
-def _check_size(folder: Path) -> None:
+def check_size(folder: Path) -> None:
+    """Refuse results above :data:`LIMIT_MIB`.
+
+    Raises
+    ------
+    DataError
+        Naming the largest file.
+    """
     sizes = {path: path.stat().st_size for path in _files(folder)}
     total = sum(sizes.values()) / 2**20
     if total > LIMIT_MIB:
@@ -317,12 +341,13 @@ def _check_size(folder: Path) -> None:
         )
 
 
-def _write_checksums(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
+    """List all files with their SHA-256."""
     lines = [f"{sha256_file(path)}  {path.relative_to(folder)}\n" for path in _files(folder)]
     write_text(folder / CHECKSUMS, "".join(lines))
 
 
-def _swap(new: Path, target: Path) -> None:
+def swap(new: Path, target: Path) -> None:
     """Put a folder in another's place; the old one is kept until the new one stands."""
     old = new.with_name(f"{new.name}-old")
     if target.exists():

@@ -15,6 +15,7 @@ import yaml
 
 from radtransfer import paths
 from radtransfer.errors import DataError, InputError
+from radtransfer.report.inputs import PREDICTED
 from radtransfer.study.driver import execute, kernel_environment
 from radtransfer.study.frozen import read_records, thaw
 from radtransfer.study.machine import cores
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from radtransfer.report.numbers import Record
     from radtransfer.study.profiles import NotebookParameters
-
-PREDICTED: Final = ("02_traditional_baselines", "03_transfer_learning")
-"""Notebooks whose runs the analyses read."""
 
 ANALYSES: Final = (
     "04_evaluation",
@@ -46,6 +44,7 @@ NEEDS_MORE: Final = {
     "01_data_curation": "it needs the images",
     "02_traditional_baselines": "it needs the images",
     "03_transfer_learning": "it needs the images, and trains for hours",
+    "05_ablation": "it needs the images, and trains for hours",
     "07_leakage_and_shortcuts": "it needs the images",
     "09_reader_study": "it needs the readings, whose terms keep them from being published",
     "11_explanations": "it needs the images and the trained networks",

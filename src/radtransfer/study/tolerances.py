@@ -41,6 +41,8 @@ BY_DESIGN: Final = ("tests.*.smallest_p", "subgroups.*.margin", "explain.*.setup
 """Numbers of other notebooks that follow from data and parameters, although they are no counts."""
 
 NONE: Final = {
+    "ablation.cost.hours": "a time: of one machine",
+    "ablation.cost.energy": "follows from a time: of one machine",
     "utility.compute.*": "a time, or an energy that follows from it: of one machine",
     "training.*.source": "where the weights were had from, not what they are",
     "training.*.epochs": "where training stops depends on the last bits, and it was not repeated with seeds",

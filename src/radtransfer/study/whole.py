@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from time import monotonic
 
@@ -18,8 +19,8 @@ from radtransfer.study.publish import verify_results
 
 
 def installation_s() -> float | None:
-    """Seconds that making ``.venv`` took, if make made it."""
-    stamp = paths.project_root() / ".venv" / "radtransfer-install.json"
+    """Seconds that making this environment took, if make made it."""
+    stamp = Path(sys.prefix) / "radtransfer-install.json"
     if not stamp.is_file():
         return None
     seconds: float = json.loads(stamp.read_text(encoding="utf-8"))["seconds"]

@@ -73,11 +73,11 @@ class Failures:
                 told.__cause__ = error
             for run in runs:
                 self._found.append((run, told))
-                self.tell(f"{_title(run)}: FAILED: {told}")
+                self.tell(f"{run_title(run)}: FAILED: {told}")
                 try:
                     self.store.fail(run, told, traceback.format_exc())
                 except (OSError, RadtransferError) as second:  # the disk may be what failed
-                    self.tell(f"{_title(run)}: its failure could not be recorded: {second}")
+                    self.tell(f"{run_title(run)}: its failure could not be recorded: {second}")
 
     def raise_if_any(self) -> None:
         """Raise what happened once all runs have had their turn.
@@ -99,9 +99,10 @@ class Failures:
         ) from error
 
 
-def _title(run: RunSpec) -> str:
+def run_title(run: RunSpec) -> str:
+    """What people call a run."""
     return f"{run.model}, fold {run.fold + 1}"
 
 
 def _titled(run: RunSpec, message: str) -> str:
-    return message if message.startswith(_title(run)) else f"{_title(run)}: {message}"
+    return message if message.startswith(run_title(run)) else f"{run_title(run)}: {message}"

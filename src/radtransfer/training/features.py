@@ -33,6 +33,7 @@ from radtransfer.models.registry import Backbone
 from radtransfer.models.weights import tensor_digest
 from radtransfer.training.augment import VIEW_FIELDS, view
 from radtransfer.training.runs import TrainingOptions
+from radtransfer.training.shared import shared_store
 
 if TYPE_CHECKING:
     import keras
@@ -162,7 +163,7 @@ def stored_activations(
         From :func:`stored_views`.
     network : Backbone
     model : keras.Model
-        The backbone with its weights. Runs in inference mode.
+        The backbone with its weights. Runs in inference mode, in the arithmetic of its layers.
     taps : sequence of Tap
     progress : callable, optional
 
@@ -187,13 +188,15 @@ def stored_activations(
             "layer": tap.layer,
             "pooled": tap.pooled,
         }
+        if (computed := model.get_layer(tap.layer).compute_dtype) != "float32":
+            key["dtype"] = computed  # what is stored of it is float32 all the same
         shape = tuple(model.get_layer(tap.layer).output.shape[1:])
         if tap.pooled:
             shape = shape[-1:]
         writers[name] = _Writer(key, views.image_ids, (n_views, n_images, *shape), np.dtype(np.float32))
 
     flat = views.array.reshape(n_views * n_images, *views.array.shape[2:])
-    missing = {name: names[name] for name, writer in writers.items() if not writer.finished}
+    missing = {name: names[name] for name, writer in writers.items() if not writer.finished()}
     forward = prefix(model, {tap.layer for tap in missing.values()}) if missing else None
 
     def produce(start: int, stop: int) -> dict[str, NDArray[Any]]:
@@ -203,7 +206,7 @@ def stored_activations(
         outputs = forward.predict_on_batch(network.preprocess(flat[positions]))
         made = {}
         for name, tap in missing.items():
-            output = np.asarray(outputs[tap.layer])[: stop - start]
+            output = np.asarray(outputs[tap.layer], dtype=np.float32)[: stop - start]
             made[name] = output.mean(axis=(1, 2)) if tap.pooled else output
         return made
 
@@ -225,9 +228,12 @@ class _Writer:
         self.folder = paths.features_dir() / sha256_json(key)[:16]
         self.partial = self.folder.with_name(f"{self.folder.name}.partial")
 
-    @property
     def finished(self) -> bool:
-        return self.folder.is_dir()
+        """Whether it is there; it is fetched if only the shared store has it."""
+        if self.folder.is_dir():
+            return True
+        shared = shared_store()
+        return shared is not None and shared.fetch(f"features/{self.folder.name}", self.folder)
 
     @property
     def n_rows(self) -> int:
@@ -270,6 +276,8 @@ class _Writer:
         write_json(self.partial / "info.json", info)
         (self.partial / "mark.json").unlink()
         self.partial.rename(self.folder)
+        if shared := shared_store():
+            shared.push(self.folder, f"features/{self.folder.name}")
 
     def stored(self) -> Stored:
         info = json.loads((self.folder / "info.json").read_text(encoding="utf-8"))
@@ -289,7 +297,7 @@ def _fill(
         # taken in one order by everybody, so that two passes never wait for each other
         for name in sorted(writer.folder.name for writer in writers.values()):
             stack.enter_context(FileLock(locks / f"{name}.lock"))
-        missing = {name: writer for name, writer in writers.items() if not writer.finished}
+        missing = {name: writer for name, writer in writers.items() if not writer.finished()}
         if missing:
             try:
                 _produce(missing, produce, title, progress or (lambda line: None))

@@ -12,24 +12,31 @@ import gc
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radtransfer.atomic import atomic_file, write_json
+from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import InputError, LeakageError, RunError, unknown_name
 from radtransfer.models.heads import set_scaling
 from radtransfer.models.registry import Backbone, backbone
-from radtransfer.models.weights import WeightsInfo, load_backbone, obtain_weights
+from radtransfer.models.weights import WeightsInfo, obtain_weights
 from radtransfer.training.augment import VIEW_FIELDS
 from radtransfer.training.classes import PARTS, class_options, labels_by_part, mean_auc
-from radtransfer.training.failures import Failures
+from radtransfer.training.devices import describe_device, replicated, train_step
+from radtransfer.training.executors.choice import chosen_executor
+from radtransfer.training.executors.transfer import obtain, offer
+from radtransfer.training.executors.units import Executor, Unit
+from radtransfer.training.failures import Failures, run_title
 from radtransfer.training.features import Stored, Tap, stored_activations, stored_views
-from radtransfer.training.networks import build_models, medical_weights
+from radtransfer.training.networks import build_models, medical_weights, starting_backbone
 from radtransfer.training.runs import (
     FINETUNE_FIELDS,
     SPEC,
@@ -42,11 +49,11 @@ from radtransfer.training.runs import (
     predictions_frame,
     software_environment,
 )
+from radtransfer.training.shared import STORE
+from radtransfer.training.subsets import nested_share
 
 if TYPE_CHECKING:
     import keras
-
-    from radtransfer.data.store import CuratedDataset
 
 Progress = Callable[[str], None]
 
@@ -67,6 +74,7 @@ def train_networks(
     n_folds_used: int | None = None,
     sources: Mapping[str, RunRecord] | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[RunRecord]:
     """Cross-validate networks on a curated dataset.
@@ -91,6 +99,9 @@ def train_networks(
     sources : mapping of str to RunRecord, optional
         Finished runs on other datasets by the task that :attr:`NetworkSpec.source` names.
     store : RunStore, optional
+    executor : Executor, optional
+        Where runs are executed: by default as ``RADTRANSFER_EXECUTOR`` says, in this process without.
+        Whoever executes them, results and names are the same.
     progress : callable, optional
         Called with lines to show.
 
@@ -110,28 +121,66 @@ def train_networks(
         If runs failed: a part of a fold lacks a class, the loss is no longer a number, memory or
         disk are full. Their records are in :meth:`RunStore.summary`.
     """
+    specs = [network(name) if isinstance(name, str) else name for name in networks]
+    return train_all(
+        dataset,
+        task=task,
+        wanted=[(spec, options[spec.name] if isinstance(options, Mapping) else options) for spec in specs],
+        n_folds_used=n_folds_used,
+        sources=sources,
+        store=store,
+        progress=progress,
+        executor=executor,
+    )
+
+
+def train_all(
+    dataset: CuratedDataset,
+    *,
+    task: str,
+    wanted: Sequence[tuple[NetworkSpec, TrainingOptions]],
+    n_folds_used: int | None = None,
+    sources: Mapping[str, RunRecord] | None = None,
+    store: RunStore | None = None,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> list[RunRecord]:
+    """Cross-validate networks, of which several may be the same with other options.
+
+    Parameters
+    ----------
+    dataset, task, n_folds_used, sources, store, progress, executor
+        As for :func:`train_networks`.
+    wanted : sequence of (NetworkSpec, TrainingOptions)
+        What is trained on the same frozen layers is computed in one pass.
+
+    Returns
+    -------
+    list of RunRecord
+        By network in the order given, then by fold; what is wanted twice is trained once.
+
+    Raises
+    ------
+    InputError, LeakageError, RunError
+        As :func:`train_networks`.
+    """
     tell = progress or (lambda line: None)
     store = store or RunStore()
     n_folds = dataset.folds.n_folds if n_folds_used is None else n_folds_used
     if not 1 <= n_folds <= dataset.folds.n_folds:
         raise InputError(f"{n_folds} folds wanted where the dataset has {dataset.folds.n_folds}")
-    specs = [network(name) if isinstance(name, str) else name for name in networks]
-    jobs = [
-        _Job.make(
-            dataset,
-            task,
-            spec,
-            options[spec.name] if isinstance(options, Mapping) else options,
-            sources or {},
-        )
-        for spec in specs
-    ]
+    jobs = [_Job.make(dataset, task, spec, options, sources or {}) for spec, options in wanted]
     failures = Failures(store, tell)
-    pending = [job for job in jobs if job.missing(n_folds, store)]
-    for job in pending:
-        _train(job, pending, n_folds, store, tell, failures)
+    folds = range(n_folds)
+    pending = [job for job in jobs if job.missing(folds, store)]
+    executor = executor or chosen_executor()
+    if executor is None:
+        for job in pending:
+            _train(job, pending, folds, store, tell, failures)
+    else:
+        _train_elsewhere(executor, pending, folds, store, tell, failures)
     failures.raise_if_any()
-    return [store.load(job.run(fold)) for job in jobs for fold in range(n_folds)]
+    return [store.load(job.run(fold)) for job in jobs for fold in folds]
 
 
 @dataclass(frozen=True)
@@ -166,15 +215,17 @@ class _Job:
             )
         if spec.trainable_blocks > len(parts.blocks):
             raise InputError(f"{spec.name} trains {spec.trainable_blocks} of {len(parts.blocks)} blocks")
+        if unknown := [name for name in spec.reinitialised if name not in dict(parts.blocks)]:
+            raise unknown_name(f"block of {parts.name}", unknown[0], dict(parts.blocks))
         if spec.source is not None:
             source = _source_run(dataset, spec.source, sources)
             return cls(dataset, task, spec, parts, medical_weights(parts, source), options, source)
-        weights = WeightsInfo("none") if spec.regime == "scratch" else obtain_weights(parts)
+        weights = obtain_weights(parts) if spec.pretrained else WeightsInfo("none")
         return cls(dataset, task, spec, parts, weights, options)
 
-    def missing(self, n_folds: int, store: RunStore) -> list[RunSpec]:
+    def missing(self, folds: Iterable[int], store: RunStore) -> list[RunSpec]:
         """Runs that are not finished."""
-        runs = [self.run(fold) for fold in range(n_folds)]
+        runs = [self.run(fold) for fold in folds]
         return [run for run in runs if not store.has(run)]
 
     def run(self, fold: int) -> RunSpec:
@@ -199,7 +250,7 @@ class _Job:
     @property
     def cut(self) -> str | None:
         """Last frozen layer."""
-        return None if self.network.regime == "scratch" else self.backbone.cut(self.network.trainable_blocks)
+        return None if self.network.trains_all else self.backbone.cut(self.network.trainable_blocks)
 
     @property
     def pooled(self) -> Tap:
@@ -209,7 +260,7 @@ class _Job:
     @property
     def taps(self) -> tuple[Tap, ...]:
         """Frozen activations that training starts from; none for a network without frozen layers."""
-        if self.network.regime == "scratch":
+        if self.network.trains_all:
             return ()
         if self.network.regime == "frozen" or self.cut is None:
             return (self.pooled,)
@@ -221,9 +272,18 @@ class _Job:
             self.backbone is other.backbone
             # where they were found and what was tried before is another story each time
             and (self.weights.kind, self.weights.digest) == (other.weights.kind, other.weights.digest)
-            and all(getattr(self.options, name) == getattr(other.options, name) for name in VIEW_FIELDS)
-            and (self.weights.path is not None or self.options.seed == other.options.seed)
+            and all(
+                getattr(self.options, name) == getattr(other.options, name)
+                for name in VIEW_FIELDS | {"precision"}
+            )
+            and self.network.reinitialised == other.network.reinitialised
+            and (self.is_of_one_start or self.options.seed == other.options.seed)
         )
+
+    @property
+    def is_of_one_start(self) -> bool:
+        """Whether the backbone starts alike whatever the seed."""
+        return self.weights.path is not None and not self.network.reinitialised
 
 
 def _source_run(dataset: CuratedDataset, task: str, sources: Mapping[str, RunRecord]) -> RunRecord:
@@ -271,28 +331,41 @@ class _Stage:
     scaled_by: Stored | None = None
 
 
+def _prepare(
+    job: _Job, pending: Sequence[_Job], tell: Progress
+) -> tuple[Stored, keras.Model, dict[Tap, Stored]]:
+    """Views, backbone, and the activations that pending jobs have in common."""
+    views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
+    base = starting_backbone(job.network, job.backbone, job.options, job.weights)
+    if job.taps and job.weights.path is None:
+        tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
+    shared = dict.fromkeys(tap for other in pending if other.shares_activations(job) for tap in other.taps)
+    return views, base, stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
+
+
 def _train(
-    job: _Job, pending: Sequence[_Job], n_folds: int, store: RunStore, tell: Progress, failures: Failures
-) -> None:
+    job: _Job,
+    pending: Sequence[_Job],
+    folds: Sequence[int],
+    store: RunStore,
+    tell: Progress,
+    failures: Failures,
+    *,
+    waits: Sequence[bool] = (False, True),
+) -> list[int]:
+    """Train a network in some folds; those that another process has in hand are left if not waited for."""
     import keras
 
     stages: tuple[_Stage, ...] = ()
-    with failures.of(job.missing(n_folds, store)):
+    with failures.of(job.missing(folds, store)), replicated(job.options.replicas):
         environment = _environment(job)
-        views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
-        base = load_backbone(job.backbone, job.options.input_size, job.weights, seed=job.options.seed)
-        if job.taps and job.weights.path is None:
-            tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
-        shared = dict.fromkeys(
-            tap for other in pending if other.shares_activations(job) for tap in other.taps
-        )
-        activations = stored_activations(views, job.backbone, base, tuple(shared), progress=tell)
+        views, base, activations = _prepare(job, pending, tell)
         prefix_s = max((activations[tap].seconds for tap in job.taps), default=0.0)
         stages = _stages(job, base, views, activations)
         initial = [_snapshot(stage.model) for stage in stages]
         del base
-    left = list(range(n_folds)) if stages else []
-    for wait in (False, True):  # what another process has in hand comes last
+    left = list(folds) if stages else []
+    for wait in waits:  # what another process has in hand comes last
         held = []
         for fold in left:
             run = job.run(fold)
@@ -309,6 +382,112 @@ def _train(
     # Keras keeps every model of a process alive until it is told not to
     keras.utils.clear_session()
     gc.collect()
+    return left
+
+
+def _train_elsewhere(
+    executor: Executor,
+    pending: Sequence[_Job],
+    folds: Sequence[int],
+    store: RunStore,
+    tell: Progress,
+    failures: Failures,
+) -> None:
+    """Have an executor do what is missing: activations once, then each run by itself."""
+    runs = {run.hash: run for job in pending for run in job.missing(folds, store)}
+    units = _units(pending, folds, store)
+    for unit in units:
+        offer(unit)
+    done = 0
+    with closing(executor.run(units, tell)) as ended:
+        for unit, outcome in ended:
+            if unit.name not in runs:
+                continue  # the runs that need it fail with it
+            run = runs[unit.name]
+            with failures.of([run]):
+                outcome.raise_if_failed()
+                if not store.has(run):
+                    raise RunError(
+                        "a worker finished it, and it is not here",
+                        hint=f"give all nodes {store.root}, or set {STORE} to a store that all can reach",
+                    )
+                done += 1
+                tell(f"{unit.title}: done, {done} of {len(runs)}")
+
+
+def _units(pending: Sequence[_Job], folds: Sequence[int], store: RunStore) -> list[Unit]:
+    units = []
+    for job in pending:
+        sharing = [other for other in pending if other.taps and other.shares_activations(job)]
+        activations = f"activations.{sharing[0].run(0).hash}" if job.taps else None
+        if job.taps and sharing[0] is job:
+            title = f"activations of {', '.join(other.network.name for other in sharing)}"
+            units.append(_unit(sharing, store, name=str(activations), title=title))
+        units += [
+            _unit([job], store, name=run.hash, title=run_title(run), fold=run.fold, after=activations)
+            for run in job.missing(folds, store)
+        ]
+    return units
+
+
+def _unit(jobs: Sequence[_Job], store: RunStore, **about: Any) -> Unit:
+    first = jobs[0]
+    return Unit(
+        work=f"{__name__}:{perform.__name__}",
+        dataset=str(first.dataset.folder),
+        task=first.task,
+        networks=tuple(job.network for job in jobs),
+        options=tuple(job.options for job in jobs),
+        sources={str(job.network.source): str(job.source.folder) for job in jobs if job.source},
+        weights=str(first.weights.path.parent) if first.weights.path and not first.source else "",
+        store=str(store.root),
+        **about,
+    )
+
+
+def perform(unit: Unit, tell: Progress) -> bool:
+    """Do a unit in this process, for an executor.
+
+    Parameters
+    ----------
+    unit : Unit
+    tell : callable of str
+        Called with lines to show.
+
+    Returns
+    -------
+    bool
+        False if another process has the run in hand.
+
+    Raises
+    ------
+    RadtransferError
+        If it fails, or if this machine would make another run of it.
+    """
+    unit = obtain(unit)
+    dataset, store = CuratedDataset.open(Path(unit.dataset)), RunStore(Path(unit.store))
+    sources = {task: RunStore.open(Path(folder)) for task, folder in unit.sources.items()}
+    jobs = [
+        _Job.make(dataset, unit.task, spec, options, sources)
+        for spec, options in zip(unit.networks, unit.options, strict=True)
+    ]
+    if unit.fold is None:
+        _environment(jobs[0])
+        _prepare(jobs[0], jobs, tell)
+        return True
+    (job,) = jobs
+    run = job.run(unit.fold)
+    if run.hash != unit.name:
+        raise RunError(
+            f"a worker would make another run of it: weights {run.weights} {run.weights_digest[:8]}".rstrip(),
+            hint="give it the weights and the code that the driver has",
+        )
+    failures = Failures(store, tell)
+    left = _train(job, jobs, [unit.fold], store, tell, failures, waits=(unit.wait,))
+    failures.raise_if_any()
+    if not left:
+        store.share(run)
+    return not left
 
 
 def _fold_images(dataset: CuratedDataset) -> tuple[str, ...]:
@@ -324,14 +503,18 @@ def _stages(
     head, whole = build_models(job.network, job.backbone, job.options, base, n_classes=len(job.classes))
     for model in dict.fromkeys((head, whole)):
         # XLA on a CPU is many times slower than the kernels it replaces; JAX has nothing else
+        optimizer = keras.optimizers.Adam()
+        if model is not head and job.options.precision == "mixed_float16":
+            # small gradients are nothing in float16
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(
-            optimizer="adam",
+            optimizer=optimizer,
             loss="categorical_crossentropy",
             jit_compile=keras.backend.backend() == "jax",
         )
         model.optimizer.build(model.trainable_variables)
     options, images = job.options, _Source(views, job.backbone.preprocess)
-    if job.network.regime == "scratch":
+    if job.network.trains_all:
         return (_Stage("all", whole, head, images, options.learning_rate),)
     pooled = activations[job.pooled]
     first = _Stage("head", head, head, _Source(pooled, _as_is), options.learning_rate, scaled_by=pooled)
@@ -410,10 +593,18 @@ class _Fold:
         smoothing = job.options.label_smoothing
         n_classes = len(job.classes)
         self.targets = (np.eye(n_classes) * (1 - smoothing) + smoothing / n_classes).astype(np.float32)
-        counts = np.bincount(self.labels["train"], minlength=n_classes)
-        self.class_weights = (counts.sum() / (n_classes * counts)).astype(np.float32)
         stored = stages[0].source.stored
         self.rows = {part: stored.rows(self.split.ids(part)) for part in PARTS}
+        self.n_epoch = len(self.rows["train"])
+        self._learn_from_share(job.options.training_fraction)
+        counts = np.bincount(self.labels["train"], minlength=n_classes)
+        self.class_weights = (counts.sum() / (n_classes * counts)).astype(np.float32)
+
+    def _learn_from_share(self, fraction: float) -> None:
+        patient_of = self.split.table.set_index("image_id")["patient_id"]
+        patients = patient_of.loc[list(self.split.ids("train"))].tolist()
+        kept = nested_share(patients, self.labels["train"], fraction, seed=self.run.seed)
+        self.rows["train"], self.labels["train"] = self.rows["train"][kept], self.labels["train"][kept]
 
     def train(self, environment: Mapping[str, Any], *, prefix_s: float) -> RunRecord:
         """Train all stages, score, and write the record."""
@@ -481,28 +672,34 @@ class _Fold:
         return best
 
     def _pass(self, stage: _Stage, state: _State) -> float:
-        """One epoch of steps: each image once, in one of its views; the mean loss."""
+        """One epoch of steps: each image once, in one of its views; the mean loss.
+
+        Of a share of the training part each image comes several times, in views drawn anew: as many
+        steps as with all images, so that small sets are not trained for fewer.
+        """
         rng = np.random.default_rng([self.run.seed, self.run.fold, state.stage, state.epoch])
         rows, labels = self.rows["train"], self.labels["train"]
-        size = min(self.job.options.batch_size, len(rows))
-        order = rng.permutation(len(rows))
-        views = rng.integers(stage.source.n_views, size=len(rows))
+        size = min(self.job.options.batch_size, self.n_epoch)
+        rounds = [rng.permutation(len(rows)) for _ in range(math.ceil(self.n_epoch / len(rows)))]
+        order = np.concatenate(rounds)[: self.n_epoch]
+        drawn = rng.integers(stage.source.n_views, size=(len(rounds), len(rows)))
+        views = np.concatenate([of[each] for of, each in zip(drawn, rounds, strict=True)])[: self.n_epoch]
         model = stage.model
         for variable in _seeds(model):
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
         losses = []
         balanced = self.job.options.class_weights == "balanced"
-        starts = range(0, len(rows), size)
+        starts = range(0, len(order), size)
         for step, start in enumerate(starts, start=1):
             warm = (state.epoch + step / len(starts)) / stage.warmup if state.epoch < stage.warmup else 1.0
             model.optimizer.learning_rate = state.learning_rate * warm
             # the last batch is what is left, as in `keras.Model.fit`
             chosen = order[start : start + size]
-            inputs = stage.source.batch(views[chosen], rows[chosen])
+            inputs = stage.source.batch(views[start : start + size], rows[chosen])
             weights = self.class_weights[labels[chosen]] if balanced else None
-            loss = float(model.train_on_batch(inputs, self.targets[labels[chosen]], weights))
+            loss = train_step(model, inputs, self.targets[labels[chosen]], weights)
             losses.append(loss * len(chosen))
-        return math.fsum(losses) / len(rows)
+        return math.fsum(losses) / len(order)
 
     def _scores(self, stage: _Stage, part: str) -> NDArray[np.float64]:
         """Probabilities of the classes for the unchanged images of a part, shape (n, classes)."""
@@ -591,12 +788,9 @@ def _seeds(model: keras.Model) -> list[keras.Variable]:
 
 def _environment(job: _Job) -> dict[str, Any]:
     """Make results repeatable as far as the backend can, and say what they still depend on."""
-    import keras
-
-    backend = keras.backend.backend()
     described: dict[str, Any] = software_environment("keras", "tensorflow", "tensorflow-cpu", "jax", "torch")
     described |= {
-        "backend": backend,
+        "precision": job.options.precision,
         "dataset": job.dataset.cohort.dataset,
         "weights": {
             "kind": job.weights.kind,
@@ -605,18 +799,4 @@ def _environment(job: _Job) -> dict[str, Any]:
             "reasons": list(job.weights.reasons),
         },
     }
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-        gpus = tf.config.list_physical_devices("GPU")
-        described |= {
-            "device": tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU",
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or described["cores"],
-            "op_determinism": True,
-        }
-    elif backend == "jax":
-        import jax
-
-        described |= {"device": jax.devices()[0].device_kind}
-    return described
+    return described | describe_device(cores=described["cores"], n_replicas=job.options.replicas)

@@ -32,6 +32,59 @@ SAME_SCORE = 1e-4
 """Most by which a score computed again may differ: sums in another order, on another machine."""
 
 
+def starting_backbone(
+    spec: NetworkSpec, parts: Backbone, options: TrainingOptions, weights: WeightsInfo
+) -> keras.Model:
+    """Backbone as it is when training begins.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    parts : Backbone
+    options : TrainingOptions
+        Its seed is that of whatever starts from random numbers.
+    weights : WeightsInfo
+
+    Returns
+    -------
+    keras.Model
+    """
+    fresh = None
+    if spec.reinitialised:
+        # built before the other, which then leaves the same random state behind as without it
+        fresh = load_backbone(parts, options.input_size, WeightsInfo("none"), seed=options.seed)
+    base = load_backbone(parts, options.input_size, weights, seed=options.seed, precision=options.precision)
+    if fresh is not None:
+        chosen = {layer for block in spec.reinitialised for layer in block_layers(base, parts, block)}
+        # by position: Keras numbers unnamed layers anew in every network
+        for layer, random in zip(base.layers, fresh.layers, strict=True):
+            if layer.name in chosen:
+                layer.set_weights(random.get_weights())
+    return base
+
+
+def block_layers(base: keras.Model, parts: Backbone, block: str) -> set[str]:
+    """Names of the layers of a block.
+
+    Parameters
+    ----------
+    base : keras.Model
+    parts : Backbone
+    block : str
+        Name of one of its blocks.
+
+    Returns
+    -------
+    set of str
+    """
+    from keras import Model
+
+    number = [name for name, _ in parts.blocks].index(block)
+    before = base.get_layer(parts.blocks[number - 1][1]) if number else base.layers[0]
+    part = Model(before.output, base.get_layer(parts.blocks[number][1]).output)
+    return {layer.name for layer in part.layers} - {before.name}
+
+
 def build_models(
     spec: NetworkSpec, parts: Backbone, options: TrainingOptions, base: keras.Model, *, n_classes: int
 ) -> tuple[keras.Model, keras.Model]:
@@ -65,13 +118,17 @@ def build_models(
     assert_trainable(head, n_head)
     if spec.regime == "frozen":
         return head, head
-    scratch = spec.regime == "scratch"
-    cut = None if scratch else parts.cut(spec.trainable_blocks)
-    part = suffix(base, cut, train_normalisation=scratch)
+    cut = None if spec.trains_all else parts.cut(spec.trainable_blocks)
+    part = suffix(
+        base,
+        cut,
+        train_normalisation=spec.trains_all,
+        momentum=options.normalisation_momentum,
+    )
     inputs = Input(part.input_shape[1:])
     outputs = head(layers.GlobalAveragePooling2D()(part(inputs)))
     whole = Model(inputs, outputs, name=spec.name)
-    n_part = sum(_n_trained(layer, train_normalisation=scratch) for layer in part.layers)
+    n_part = sum(_n_trained(layer, train_normalisation=spec.trains_all) for layer in part.layers)
     assert_trainable(whole, n_part + n_head)
     return head, whole
 
@@ -168,7 +225,7 @@ def _rebuilt(record: RunRecord) -> tuple[Backbone, keras.Model, keras.Model]:
         seed=record.spec.seed,
     )
     parts = backbone(spec.backbone)
-    if spec.regime == "scratch":
+    if not spec.pretrained:
         weights = WeightsInfo("none")
     elif spec.source is not None:
         weights = medical_weights(parts, RunStore.open(record.folder.parent / given["source_run"]))
@@ -178,7 +235,7 @@ def _rebuilt(record: RunRecord) -> tuple[Backbone, keras.Model, keras.Model]:
         raise RunError(
             f"run {record.spec.hash} started from other weights of {parts.name} than can be had now"
         )
-    base = load_backbone(parts, options.input_size, weights, seed=options.seed)
+    base = starting_backbone(spec, parts, options, weights)
     head, whole = build_models(spec, parts, options, base, n_classes=len(given.get("classes", (0, 1))))
     arrays = record.arrays()
     if not arrays:

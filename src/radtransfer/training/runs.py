@@ -30,8 +30,10 @@ from radtransfer import paths
 from radtransfer.atomic import atomic_folder, write_json, write_text
 from radtransfer.errors import InputError, RadtransferError, RunError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
+from radtransfer.models.descriptions import Precision
+from radtransfer.training.shared import CHECKSUMS, shared_store
 
-Regime = Literal["scratch", "frozen", "finetuned"]
+Regime = Literal["scratch", "whole", "frozen", "finetuned"]
 WeightsKind = Literal["imagenet", "medical", "random", "none"]
 
 PREDICTION_COLUMNS = (
@@ -54,7 +56,6 @@ class 1. A task of K > 2 classes has K rows an image: ``target`` is the name of 
 is 1 if the image is of that class, ``score`` its probability.
 """
 
-CHECKSUMS = "SHA256SUMS"
 SPEC = "spec.json"
 FAILED = "failed"
 
@@ -86,20 +87,23 @@ class NetworkSpec(_Settings):
         Name of the model in every table: ``"vgg16_frozen"``.
     backbone : str
         Key of :data:`radtransfer.models.registry.BACKBONES`.
-    regime : {"scratch", "frozen", "finetuned"}
-        ``scratch`` starts from random weights and trains everything, ``frozen`` trains the head
+    regime : {"scratch", "whole", "frozen", "finetuned"}
+        ``scratch`` starts from random weights and trains everything, ``whole`` does the same from
+        pretrained ones, so that the two differ in nothing but the start; ``frozen`` trains the head
         only, ``finetuned`` trains the head and then the last blocks at a lower rate.
     trainable_blocks : int
-        Blocks counted from the output that are trained, 0 for ``frozen``. Ignored by ``scratch``,
-        which trains all; as many as the backbone has fine-tunes all.
+        Blocks counted from the output that are trained, 0 for ``frozen``. Ignored by ``scratch`` and
+        ``whole``, which train all; as many as the backbone has fine-tunes all.
     staged : bool
         Whether ``finetuned`` trains the head alone first. Without, head and blocks are trained
         together from the start, at the rate of fine-tuning.
     source : str or None
         Task of the earlier run whose weights the backbone starts from, instead of ImageNet's.
+    reinitialised : tuple of str
+        Blocks that start from random numbers although the others are pretrained.
     """
 
-    LATER = frozenset({"staged", "source"})
+    LATER = frozenset({"staged", "source", "reinitialised"})
 
     name: str
     backbone: str
@@ -107,14 +111,25 @@ class NetworkSpec(_Settings):
     trainable_blocks: int = Field(default=0, ge=0)
     staged: bool = True
     source: str | None = None
+    reinitialised: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.regime == "scratch" and (self.source is not None or not self.staged):
+        if not self.pretrained and (self.source is not None or not self.staged or self.reinitialised):
             raise ValueError(f"{self.name}: what is trained from scratch has neither source nor stages")
-        if (self.regime == "finetuned") != (self.trainable_blocks > 0) and self.regime != "scratch":
+        if (self.regime == "finetuned") != (self.trainable_blocks > 0) and not self.trains_all:
             raise ValueError(f"{self.name}: {self.trainable_blocks} blocks are trained when {self.regime}")
         return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from weights that were learned before."""
+        return self.regime != "scratch"
+
+    @property
+    def trains_all(self) -> bool:
+        """Whether everything is trained from the first step on, normalisation included."""
+        return self.regime in ("scratch", "whole")
 
     def starting_from(self, task: str) -> NetworkSpec:
         """The same network starting from an earlier run for a task: a medical source domain."""
@@ -218,9 +233,31 @@ class TrainingOptions(_Settings):
         ``balanced`` weighs each class by n / (K n_k), so that all count alike.
     label_smoothing : float
         Share of the label that is spread evenly over all classes.
+    precision : {"float32", "mixed_bfloat16", "mixed_float16"}
+        Arithmetic of the backbone's layers. Weights, head and loss are float32 whatever it is; the others
+        are faster only where the machine has them: bfloat16 on some processors, both on most GPUs.
+    replicas : int
+        Devices of one machine that share each batch: data-parallel training of one large network.
+    training_fraction : float
+        Share of the training patients of each class that are learned from; smaller shares are parts
+        of larger ones. An epoch has the same number of steps whatever the share.
+    normalisation_momentum : float or None
+        Momentum of the running statistics of batch normalisation where it is trained; None leaves
+        what each backbone was built with. Networks made for a million images have 0.99, which
+        leaves the statistics behind when an epoch has twenty steps.
     """
 
-    LATER = frozenset({"schedule", "class_weights", "label_smoothing"})
+    LATER = frozenset(
+        {
+            "schedule",
+            "class_weights",
+            "label_smoothing",
+            "precision",
+            "replicas",
+            "training_fraction",
+            "normalisation_momentum",
+        }
+    )
 
     input_size: int = Field(default=224, ge=16)
     views: int = Field(default=4, ge=0, le=64)
@@ -242,6 +279,10 @@ class TrainingOptions(_Settings):
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    precision: Precision = "float32"
+    replicas: int = Field(default=1, ge=1)
+    training_fraction: float = Field(default=1.0, gt=0, le=1)
+    normalisation_momentum: float | None = Field(default=None, gt=0, lt=1)
 
 
 FINETUNE_FIELDS = frozenset({"finetune_learning_rate", "finetune_warmup"})
@@ -480,8 +521,16 @@ class RunStore:
         return self.root / f"{spec.hash}.state"
 
     def has(self, spec: RunSpec) -> bool:
-        """Whether the run is finished."""
-        return self.folder(spec).is_dir()
+        """Whether the run is finished; it is fetched if only the shared store has it."""
+        if self.folder(spec).is_dir():
+            return True
+        shared = shared_store()
+        return shared is not None and shared.fetch(f"runs/{spec.hash}", self.folder(spec))
+
+    def share(self, spec: RunSpec) -> None:
+        """Put a finished run into the shared store, if there is one."""
+        if shared := shared_store():
+            shared.push(self.folder(spec), f"runs/{spec.hash}")
 
     @contextmanager
     def claim(self, spec: RunSpec, *, wait: bool = True) -> Iterator[bool]:
@@ -664,6 +713,7 @@ class RunStore:
             write_text(folder / CHECKSUMS, "".join(lines))
         shutil.rmtree(self.state_folder(spec), ignore_errors=True)
         self._failure(spec.hash).unlink(missing_ok=True)
+        self.share(spec)
         return self.load(spec)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from radtransfer import paths
 from radtransfer.data.manifest import Manifest, load_manifest
 from radtransfer.errors import DataError
+from radtransfer.report.inputs import PREDICTED
 from radtransfer.report.numbers import Record, Registry, first_complaint, load_json
 from radtransfer.report.tables import Table
 from radtransfer.training.runs import RunSpec
@@ -20,7 +21,6 @@ from radtransfer.training.runs import RunSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROTOCOL = "protocol"
 """Option of a run that shows what a wrong protocol does; it is no model of the study."""
 
 CHEXPERT = "chexpert_readers"
@@ -102,8 +102,9 @@ class Evidence:
 
     @cached_property
     def own_runs(self) -> tuple[Run, ...]:
-        """Runs without those that only show what a wrong protocol does."""
-        return tuple(run for run in self.runs if PROTOCOL not in run.spec.options)
+        """Runs that the analyses compare, without those of ablations and of wrong protocols."""
+        own = {run for record in self.records if record.notebook in PREDICTED for run in record.runs}
+        return tuple(run for run in self.runs if run.run in own)
 
     @cached_property
     def curations(self) -> dict[str, dict[str, Any]]:

@@ -42,6 +42,7 @@ def machines(evidence: Evidence) -> str:
     parts = [
         "### Where the notebooks were executed",
         table(("What", "Which"), rows),
+        *_supplements(evidence),
         "### Where models were trained",
     ]
     found: dict[str, int] = {}
@@ -59,6 +60,23 @@ def machines(evidence: Evidence) -> str:
         (LABELS.get(name, f"`{name}`"), *(_value(told.get(name)) for _, told in settings)) for name in names
     ]
     return "\n\n".join([*parts, table(head, body)])
+
+
+def _supplements(evidence: Evidence) -> list[str]:
+    """Notebooks that were executed later, on the published results of the others, and where."""
+    parts = []
+    for entry in evidence.environment.get("supplements", ()):
+        names = ", ".join(f"[{name}](../../notebooks/{name}.ipynb)" for name in entry["notebooks"])
+        rows = [
+            (label, _value(entry["driver"][name]))
+            for name, label in LABELS.items()
+            if name in entry["driver"]
+        ]
+        parts += [
+            f"Executed later, on the published results of the other notebooks: {names}.",
+            table(("What", "Which"), rows),
+        ]
+    return parts
 
 
 def _value(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Ablation: what of transfer learning does the work, one factor changed at a time."""

@@ -4,15 +4,9 @@
 
 runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
 ``--full`` the simulations make a tenth of their replications; the tables tell how many. With ``--kept`` the
-<<<<<<< HEAD
-parts ``curation``, ``data``, ``fuzz``, ``subgroups`` and ``training`` take what their benchmarks last wrote:
-they take an hour and a half. A part whose benchmark misses a bound is written all the same, and the exit
-status is 1.
-=======
-parts ``curation``, ``data``, ``executors``, ``fuzz`` and ``subgroups`` take what their benchmarks last wrote:
-they take an hour. ``executors`` needs the extra ``ray``. A part whose benchmark misses a bound is written all
-the same, and the exit status is 1.
->>>>>>> 16e1c19 (Measure what two nodes make of the work of one)
+parts ``curation``, ``data``, ``executors``, ``fuzz``, ``subgroups`` and ``training`` take what their
+benchmarks last wrote: they take an hour and a half. ``executors`` needs the extra ``ray``. A part whose
+benchmark misses a bound is written all the same, and the exit status is 1.
 """
 
 from __future__ import annotations

@@ -35,6 +35,14 @@ def test_prose_shows_numbers_with_their_origin(book: Path) -> None:
     assert number.get("title").startswith("cv.demo.vgg16_frozen.auc; AUC; bootstrap <of patients>")
 
 
+@pytest.mark.parametrize("name", ["book/index", "notebooks/01_demo"])
+def test_a_page_ends_with_the_references_it_cites(book: Path, name: str) -> None:
+    *_, last = page(book, f"{name}.html").xpath("//article//h2/parent::section")
+    assert last.findtext("h2") == "References"
+    assert [item.text_content().split(",")[0].strip() for item in last.iter("li")] == ["Jane Doe. A. J"]
+    assert not page(book, "book/chapters/results.html").xpath("//h2[starts-with(., 'References')]")
+
+
 def test_number_in_a_notebook(book: Path) -> None:
     assert page(book, "notebooks/01_demo.html").find(".//data").text == "1,000"
 

@@ -27,6 +27,7 @@ number that no page shows is a warning at the end of the build. The book is buil
 
 from __future__ import annotations
 
+import json
 import re
 from difflib import get_close_matches
 from functools import cached_property
@@ -86,6 +87,14 @@ _FOR_THE_EAR = {
     ),
 }
 """What docutils, MyST and the theme write, and what a screen reader understands."""
+
+_REFERENCES = """## References
+
+```{bibliography}
+:filter: docname in docnames
+:list: bullet
+```"""
+"""End of a page. A list with bullets is no target of citations, so that no key stands for two places."""
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
@@ -357,6 +366,19 @@ def _fill_appendices(app: Sphinx, docname: str, content: list[str]) -> None:
         logger.warning(str(error), location=docname, type="radtransfer", subtype="appendix")
 
 
+def _end_with_references(app: Sphinx, docname: str, content: list[str]) -> None:
+    """A page that cites ends with what it cites, beside the references of all pages on their own."""
+    source = content[0]
+    if "{cite:" not in source or "{bibliography}" in source:
+        return
+    if Path(app.env.doc2path(docname)).suffix == ".ipynb":
+        notebook = json.loads(source)
+        cell = {"cell_type": "markdown", "metadata": {}, "source": _REFERENCES}
+        content[0] = json.dumps(notebook | {"cells": [*notebook["cells"], cell]})
+    else:
+        content[0] = f"{source}\n\n{_REFERENCES}\n"
+
+
 def _outdated_pages(app: Sphinx, env: BuildEnvironment, *changes: set[str]) -> set[str]:
     """All pages are read again when a number changed: sources alone would not tell."""
     digest = Results.of(env).registry.digest
@@ -436,6 +458,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_displaymath, None))
     app.connect("builder-inited", _load_results)
     app.connect("source-read", _fill_appendices)
+    app.connect("source-read", _end_with_references)
     app.connect("env-get-outdated", _outdated_pages)
     app.connect("env-purge-doc", _purge)
     app.connect("env-merge-info", _merge)

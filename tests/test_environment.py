@@ -163,11 +163,12 @@ def makefile() -> str:
 
 def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run make in the checkout."""
+    # a make that runs the tests would pass its options on and have this one tell where it is
+    ours = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
     return subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
-        # a make that runs the tests would have this one tell where it is
-        env={**os.environ, "MAKEFLAGS": "", **environment},
+        env={**ours, **environment},
         capture_output=True,
         text=True,
         check=False,

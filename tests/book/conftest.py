@@ -96,7 +96,9 @@ def write_results(study_dir: Path) -> None:
     output = nbformat.v4.new_output
     notebook = nbformat.v4.new_notebook(
         cells=[
-            nbformat.v4.new_markdown_cell("# Demo\n\nOf {num}`cohort.demo.n_images` images, $x_i$ are read {cite:p}`doe`."),
+            nbformat.v4.new_markdown_cell(
+                "# Demo\n\nOf {num}`cohort.demo.n_images` images, $x_i$ are read {cite:p}`doe`."
+            ),
             nbformat.v4.new_code_cell(
                 "shown", outputs=[output("display_data", data={"text/html": figure._repr_html_()})]
             ),

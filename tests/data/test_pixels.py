@@ -92,6 +92,24 @@ def test_rules_of_quality(image: np.ndarray, reason: str) -> None:
     assert quality.defect(image, 32, modality="xray") == reason
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        RAMP,
+        np.full((256, 256), 80, np.uint8),
+        with_part(200, 0.019, ground=0),
+        with_part(128, 0.051, ground=255),
+    ],
+)
+def test_a_large_image_is_judged_as_a_small_one(image: np.ndarray) -> None:
+    """Of a large one not every pixel is read."""
+    side = 4 * quality.SAMPLED
+    large = image.repeat(-(-side // len(image)), axis=0).repeat(-(-side // len(image)), axis=1)
+    assert min(large.shape) >= 2 * quality.SAMPLED
+    assert quality.defect(large, 32, modality="xray") == quality.defect(image, 32, modality="xray")
+    assert quality.polarity(large) == pytest.approx(quality.polarity(image), abs=0.02)
+
+
 def test_a_ct_window_clips_on_purpose() -> None:
     image = with_part(128, 0.03, ground=255)
     assert quality.defect(image, 32, modality="mri") == quality.CLIPPED

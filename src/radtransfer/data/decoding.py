@@ -15,6 +15,7 @@ from threading import Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -248,7 +249,7 @@ def decode_all(
 
 def _decode(read: Reader, rows: list[dict[str, Any]], size: int, path: Path, parent: int) -> int:
     """Decode a chunk into its file; number of images."""
-    _end_with(parent)
+    _settle(parent)
     Chunk.of([_read(read, row) for row in rows], size).save(path)
     return len(rows)
 
@@ -264,13 +265,15 @@ def _read(read: Reader, row: Mapping[str, Any]) -> Decoded:
 
 
 @cache
-def _end_with(parent: int) -> None:
-    """Let this process, if it is another one, end when its parent is killed."""
+def _settle(parent: int) -> None:
+    """Let this process, if it is another one, keep to its core, and end when its parent is killed."""
+    if os.getpid() == parent:
+        return
+    cv2.setNumThreads(1)
 
     def watch() -> None:
         while os.getppid() == parent:
             sleep(1)
         os._exit(1)
 
-    if os.getpid() != parent:
-        Thread(target=watch, daemon=True).start()
+    Thread(target=watch, daemon=True).start()

@@ -55,7 +55,8 @@ def decode(path: Path) -> Grey:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in EIGHT_BIT_MODES:
                 raise DecodeError(f"{path} has mode {image.mode}, not 8 bits a channel")
-            return _pixels(image.convert("L"))
+            # what is grey already would only be copied
+            return _pixels(image if image.mode == "L" else image.convert("L"))
     except (DecodeError, FileNotFoundError):
         raise
     except Exception as error:  # Pillow's readers raise nearly every type there is
@@ -64,6 +65,7 @@ def decode(path: Path) -> Grey:
 
 def _pixels(image: Image.Image) -> Grey:
     """Pixels of an image of mode L; not copied, which would take a tenth of the time of decoding."""
+    image.load()
     try:
         flat: Grey = pa.array(image).to_numpy()
     except ValueError:  # a large image lies in several pieces

@@ -97,7 +97,7 @@ def test_rules_of_quality(image: np.ndarray, reason: str) -> None:
     [
         RAMP,
         np.full((256, 256), 80, np.uint8),
-        with_part(200, 0.019, ground=0),
+        with_part(200, 0.015, ground=0),
         with_part(128, 0.051, ground=255),
     ],
 )

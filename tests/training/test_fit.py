@@ -26,6 +26,7 @@ from radtransfer.data.store import CuratedDataset, curate
 from radtransfer.errors import InputError, LeakageError, RunError
 from radtransfer.models.registry import BACKBONES
 from radtransfer.models.weights import WeightsInfo, load_backbone, store_tensors, tensor_digest
+from radtransfer.training import fit
 from radtransfer.training.augment import resize
 from radtransfer.training.features import stored_activations, stored_views
 from radtransfer.training.fit import (
@@ -189,6 +190,31 @@ def test_an_epoch_is_that_of_keras(dataset: CuratedDataset, tmp_path: Path, weig
     for mine, theirs, before in zip(ours, stage.model.get_weights(), start["weights"], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
         assert mine.ndim < 2 or np.abs(mine - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_steps_in_one_call_are_those_of_many(
+    dataset: CuratedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    """To the last bit, with dropout, calls of several lengths and a last batch of another size."""
+    monkeypatch.setattr(fit, "STEPS_A_CALL", 5)
+    fold, (stage,) = prepared(
+        job_of(dataset, "mobilenet_frozen", batch_size=7, class_weights=weights), tmp_path
+    )
+    if stage.at_once is None:
+        pytest.skip("on this backend each step is a call")
+    state = _State()
+    fold._begin(stage, state)
+    start, found = _snapshot(stage.model), []
+    for each in (stage, replace(stage, at_once=None)):
+        _restore(stage.model, start)
+        losses = [fold._pass(each, replace(state, epoch=epoch)) for epoch in range(2)]
+        found.append((losses, _snapshot(stage.model)))
+    assert found[0][0] == found[1][0]
+    for part, values in found[0][1].items():
+        for mine, theirs in zip(values, found[1][1][part], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    assert int(stage.model.optimizer.iterations) == 2 * -(-len(fold.rows["train"]) // 7)
 
 
 @pytest.fixture(scope="module")

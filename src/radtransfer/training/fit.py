@@ -50,6 +50,7 @@ from radtransfer.training.runs import (
     software_environment,
 )
 from radtransfer.training.shared import STORE
+from radtransfer.training.steps import STEPS_A_CALL, ManySteps, many_steps
 from radtransfer.training.subsets import nested_share
 
 if TYPE_CHECKING:
@@ -319,7 +320,8 @@ class _Source:
 class _Stage:
     """A model and what it is trained on; staged fine-tuning has two, everything else one.
 
-    ``scaled_by`` are the pooled features that set the scaling of the head when the stage begins.
+    ``scaled_by`` are the pooled features that set the scaling of the head when the stage begins,
+    ``at_once`` makes many steps in one call where that is faster.
     """
 
     name: str
@@ -329,6 +331,7 @@ class _Stage:
     learning_rate: float
     warmup: int = 0
     scaled_by: Stored | None = None
+    at_once: ManySteps | None = None
 
 
 def _prepare(
@@ -517,7 +520,15 @@ def _stages(
     if job.network.trains_all:
         return (_Stage("all", whole, head, images, options.learning_rate),)
     pooled = activations[job.pooled]
-    first = _Stage("head", head, head, _Source(pooled, _as_is), options.learning_rate, scaled_by=pooled)
+    first = _Stage(
+        "head",
+        head,
+        head,
+        _Source(pooled, _as_is),
+        options.learning_rate,
+        scaled_by=pooled,
+        at_once=many_steps(head),
+    )
     if job.network.regime == "frozen":
         return (first,)
     blocks = _Stage(
@@ -689,17 +700,23 @@ class _Fold:
             variable.assign(np.array([rng.integers(2**32), 0], dtype=np.uint32))
         losses = []
         balanced = self.job.options.class_weights == "balanced"
-        starts = range(0, len(order), size)
-        for step, start in enumerate(starts, start=1):
-            warm = (state.epoch + step / len(starts)) / stage.warmup if state.epoch < stage.warmup else 1.0
+        n_steps = math.ceil(len(order) / size)
+        span = size * STEPS_A_CALL if stage.at_once else size
+        for start in range(0, len(order), span):
+            done = (start // size + 1) / n_steps
+            warm = (state.epoch + done) / stage.warmup if state.epoch < stage.warmup else 1.0
             model.optimizer.learning_rate = state.learning_rate * warm
             # the last batch is what is left, as in `keras.Model.fit`
-            chosen = order[start : start + size]
-            inputs = stage.source.batch(views[start : start + size], rows[chosen])
+            chosen = order[start : start + span]
+            inputs = stage.source.batch(views[start : start + span], rows[chosen])
+            targets = self.targets[labels[chosen]]
             weights = self.class_weights[labels[chosen]] if balanced else None
-            loss = train_step(model, inputs, self.targets[labels[chosen]], weights)
-            losses.append(loss * len(chosen))
-        return math.fsum(losses) / len(order)
+            if stage.at_once:
+                losses += stage.at_once(inputs, targets, weights, size).tolist()
+            else:
+                losses.append(train_step(model, inputs, targets, weights))
+        sizes = [min(size, len(order) - start) for start in range(0, len(order), size)]
+        return math.fsum(loss * n for loss, n in zip(losses, sizes, strict=True)) / len(order)
 
     def _scores(self, stage: _Stage, part: str) -> NDArray[np.float64]:
         """Probabilities of the classes for the unchanged images of a part, shape (n, classes)."""

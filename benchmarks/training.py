@@ -47,7 +47,7 @@ from radtransfer import paths
 from radtransfer.atomic import write_json
 from radtransfer.data.phantoms import PhantomSpec
 from radtransfer.data.store import CuratedDataset, curate
-from radtransfer.training.runs import NetworkSpec, RunStore, TrainingOptions, network
+from radtransfer.training.runs import RunStore, TrainingOptions, network
 
 TASK = "pneumonia"
 N_FOLDS, EPOCHS, TIMED = 5, 20, 2
@@ -146,7 +146,7 @@ def forward(dataset: CuratedDataset) -> dict[str, Any]:
         areas = [
             statistics.mean(
                 roc_auc_score(run.labels, run.scores)
-                for run in trained(dataset, [FROZEN], options_of(dataset, precision=precision))
+                for run in trained(dataset, {FROZEN: [options_of(dataset, precision=precision)]})
             )
             for precision in ("float32", "mixed_bfloat16")
         ]
@@ -200,21 +200,19 @@ class Run(NamedTuple):
 
 def trained(
     dataset: CuratedDataset,
-    networks: Sequence[str | NetworkSpec],
-    options: TrainingOptions | Mapping[str, TrainingOptions],
+    wanted: Mapping[str, Sequence[TrainingOptions]],
     *,
     n_folds: int = N_FOLDS,
     progress: Callable[[str], None] = quiet,
 ) -> list[Run]:
-    """Runs that were never made before, with their test parts."""
-    from radtransfer.training.fit import train_networks
+    """Runs of networks with some options each, that were never made before."""
+    from radtransfer.training.fit import train_all
 
     with tempfile.TemporaryDirectory(dir=paths.work_dir()) as store:
-        records = train_networks(
+        records = train_all(
             dataset,
             task=TASK,
-            networks=networks,
-            options=options,
+            wanted=[(network(name), options) for name, of in wanted.items() for options in of],
             n_folds_used=n_folds,
             store=RunStore(Path(store)),
             progress=progress,
@@ -228,24 +226,19 @@ def trained(
 
 def heads(dataset: CuratedDataset) -> dict[str, Any]:
     """Frozen network in all folds; heads of further rates; the runs that the guide's loop is held against."""
-    first = timed(lambda: trained(dataset, [FROZEN], options_of(dataset, learning_rate=RATES[0])))
-    base = network(FROZEN).model_dump()
-    further = [NetworkSpec(**base | {"name": f"{FROZEN}_{rate}"}) for rate in RATES[1:]]
-    options = {
-        spec.name: options_of(dataset, learning_rate=rate)
-        for spec, rate in zip(further, RATES[1:], strict=True)
-    }
-    others = timed(lambda: trained(dataset, further, options))
-    (short,) = trained(dataset, [FROZEN], compared(dataset), n_folds=1)
+    options = [options_of(dataset, learning_rate=rate) for rate in RATES]
+    first = timed(lambda: trained(dataset, {FROZEN: options[:1]}))
+    others = timed(lambda: trained(dataset, {FROZEN: options[1:]}))
+    (short,) = trained(dataset, {FROZEN: [compared(dataset)]}, n_folds=1)
     return {"seconds": first, "further_seconds": others, "scores": short.scores}
 
 
 def blocks(dataset: CuratedDataset) -> dict[str, Any]:
     """Last block trained for a few epochs of the first fold, with two seeds."""
     clock, start = Clock(), perf_counter()
-    (short,) = trained(dataset, [TUNED], compared(dataset), n_folds=1, progress=clock)
+    (short,) = trained(dataset, {TUNED: [compared(dataset)]}, n_folds=1, progress=clock)
     first = perf_counter() - start
-    (other,) = trained(dataset, [TUNED], compared(dataset, seed=6), n_folds=1)
+    (other,) = trained(dataset, {TUNED: [compared(dataset, seed=6)]}, n_folds=1)
     epoch = (clock.epochs[-1] - clock.epochs[0]) / (TIMED - 1)
     return {
         "epoch_seconds": epoch,

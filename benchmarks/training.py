@@ -304,7 +304,9 @@ def guide(dataset: CuratedDataset, name: str) -> dict[str, Any]:
         return prepared.prefetch(tf.data.AUTOTUNE)
 
     before = model.get_weights()
-    model.fit(batches(rows["train"][: options.batch_size + 1]), verbose=0)  # both shapes are traced
+    model.fit(
+        batches(rows["train"][: options.batch_size + 1]), shuffle=False, verbose=0
+    )  # both shapes are traced
     model.set_weights(before)
     for variable in model.optimizer.variables:
         if variable is not model.optimizer._learning_rate:
@@ -319,7 +321,7 @@ def guide(dataset: CuratedDataset, name: str) -> dict[str, Any]:
         order = np.random.default_rng([options.seed, 0, 0, epoch]).permutation(len(rows["train"]))
         data = batches(rows["train"][order])
         start = perf_counter()
-        history = model.fit(data, validation_data=validation, verbose=0).history
+        history = model.fit(data, validation_data=validation, shuffle=False, verbose=0).history
         seconds += perf_counter() - start
         losses += history["val_loss"]
         start = perf_counter()

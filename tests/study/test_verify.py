@@ -243,7 +243,7 @@ def test_an_altered_line_of_a_metric_is_found(project: Project, results: Path, t
 
 
 def test_altered_checksums_are_told(results: Path) -> None:
-    edit(results / "timings.json", "1.5", "1.6")
+    edit(results / "timings.json", '"train_s": 1.5', '"train_s": 1.6')
     (check,) = verify._checksums(results)
     assert (check.state, check.why) == ("failed", "published file timings.json is altered")
 
@@ -326,7 +326,7 @@ def test_a_run_of_the_same_bits_passes(project: Project, results: Path) -> None:
     # which says little, and is told: nothing was trained again
     assert report.runs.same_execution == 8
     assert str(report.runs).endswith("8 of them are the published ones themselves, not trained again")
-    edit(results / "timings.json", "1.5", "1.6")
+    edit(results / "timings.json", '"train_s": 1.5', '"train_s": 1.6')
     again = verify_rerun("small", executed=True).runs
     assert again is not None
     assert again.same_execution == 7

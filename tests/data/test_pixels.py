@@ -61,6 +61,18 @@ def test_aspect_is_kept_and_the_centre_cut() -> None:
         resize_shortest(noise(10, 10), 11)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "gif", "webp"])
+def test_pixels_do_not_change_with_the_file(tmp_path: Path, suffix: str) -> None:
+    """Pillow maps files that are not compressed into memory."""
+    path = tmp_path / f"grey.{suffix}"
+    Image.fromarray(np.full((300, 200), 9, np.uint8)).save(path)
+    pixels = decode(path)
+    with path.open("r+b") as stream:
+        stream.write(b"\xff" * path.stat().st_size)
+    assert pixels.shape == (300, 200)
+    assert np.unique(pixels).tolist() == [9]
+
+
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 
 

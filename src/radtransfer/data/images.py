@@ -55,8 +55,9 @@ def decode(path: Path) -> Grey:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in EIGHT_BIT_MODES:
                 raise DecodeError(f"{path} has mode {image.mode}, not 8 bits a channel")
-            # what is grey already would only be copied
-            return _pixels(image if image.mode == "L" else image.convert("L"))
+            # what is grey already would only be copied; of other formats the pixels may lie in the file
+            ready = image.mode == "L" and image.format in ("PNG", "JPEG")
+            return _pixels(image if ready else image.convert("L"))
     except (DecodeError, FileNotFoundError):
         raise
     except Exception as error:  # Pillow's readers raise nearly every type there is

@@ -422,7 +422,7 @@ def _covariance(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _resemblance(thumbnails: NDArray[np.uint8], pairs: NDArray[np.intp]) -> NDArray[np.float64]:
     """Correlation of the 48 x 48 thumbnails of each pair, shifted by 2 px at most."""
-    return np.array([_shifted_correlation(thumbnails[i], thumbnails[j], 2) for i, j in pairs])
+    return _of_each(pairs, lambda i, j: _shifted_correlation(thumbnails[i], thumbnails[j], 2))
 
 
 def _correlations(stack: _Stack, pairs: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -432,4 +432,17 @@ def _correlations(stack: _Stack, pairs: NDArray[np.intp]) -> NDArray[np.float64]
     def reduced(position: int) -> Grey:
         return reduce_to(stack[position], stack.size)
 
-    return np.array([_shifted_correlation(reduced(int(i)), reduced(int(j)), MARGIN) for i, j in pairs])
+    return _of_each(pairs, lambda i, j: _shifted_correlation(reduced(i), reduced(j), MARGIN))
+
+
+def _of_each(pairs: NDArray[np.intp], compare: Callable[[int, int], float]) -> NDArray[np.float64]:
+    """Value of each pair; OpenCV releases the interpreter's lock."""
+
+    def compared(some: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.array([compare(int(i), int(j)) for i, j in some], dtype=np.float64)
+
+    portions = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    if len(portions) < 2:
+        return compared(pairs)
+    with ThreadPoolExecutor() as pool:
+        return np.concatenate(list(pool.map(compared, portions)))

@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
@@ -53,7 +56,8 @@ from radtransfer.errors import DataError, InputError, unknown_name
 from radtransfer.hashing import sha256_file, sha256_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor, Future
 
     from radtransfer.data.decoding import Reader
     from radtransfer.data.fetch import Progress
@@ -132,6 +136,11 @@ class CuratedDataset:
     def cohort(self) -> Cohort:
         """Cohort; row i describes image i."""
         frame = pd.read_parquet(self.folder / "cohort.parquet")
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Names of the images, in the order of their pixels."""
+        return tuple(map(str, self.cohort.frame["image_id"]))
+
         classes = {task: tuple(names) for task, names in self.info["classes"].items()}
         return Cohort(frame, self.info["dataset"], tuple(self.info["tasks"]), classes)
 
@@ -291,7 +300,8 @@ def curate(
     locks.mkdir(parents=True, exist_ok=True)
     chunks = paths.curated_dir() / f"{name}.chunks"
     with FileLock(locks / f"{name}.lock"):
-        if not target.is_dir():
+        made_before = target.is_dir()
+        if not made_before:
             layout = load_format(entry.format)
             root = _raw_folder(dataset_id, phantom, progress)
             cohort = read_cohort(entry, root)
@@ -309,7 +319,7 @@ def curate(
             _store(chunks / "complete", shelved.take(), flow, files, parameters)
             (chunks / "complete").rename(target)
         shutil.rmtree(chunks, ignore_errors=True)  # also those of a process killed after it had stored
-    return CuratedDataset.open(target)
+    return CuratedDataset.open(target) if made_before else CuratedDataset._unchecked(target)
 
 
 def _drawing_code() -> str:
@@ -383,7 +393,7 @@ class _FromOtherTasks:
 @lru_cache(maxsize=8)
 def _rows(folder: Path) -> tuple[CuratedDataset, dict[str, int]]:
     """Curated dataset, and each image's row; every process that decodes opens it once."""
-    dataset = CuratedDataset(folder, json.loads((folder / "curation.json").read_text(encoding="utf-8")))
+    dataset = CuratedDataset._unchecked(folder)
     return dataset, {name: row for row, name in enumerate(dataset.cohort.frame["image_id"])}
 
 
@@ -419,17 +429,14 @@ def _store(
     with atomic_folder(target) as folder:
         excluded = everybody[fault != ""].assign(reason=fault[fault != ""])
         excluded.drop(columns="quality_warning").to_parquet(folder / "excluded.parquet", index=False)
-        _write_array(
-            folder / "excluded.npy",
-            (len(excluded), THUMBNAIL, THUMBNAIL),
-            (read_part(path, "thumbnails") for path in files),
-        )
-        pixels = _write_array(
-            folder / "images.npy",
-            (cohort.n_images, size, size),
-            (read_part(path, "pixels") for path in files),
-        )
-        duplicates = _find_duplicates(folder / "images.npy", files)
+        large = (cohort.n_images, RESEMBLING, RESEMBLING)
+        with (
+            _Written(folder / "excluded.npy", (len(excluded), THUMBNAIL, THUMBNAIL)) as thumbnails,
+            _Written(folder / "images.npy", (cohort.n_images, size, size)) as images,
+            _Written(folder / "large.npy", large) as fingerprints,
+        ):
+            digests, small = _take_over(files, images, thumbnails, fingerprints)
+        duplicates = _find_duplicates(folder, digests, small)
         ids = cohort.frame["image_id"]
         cohort = cohort.assign(
             group_id=join_groups(ids.tolist(), cohort.frame["group_id"].tolist(), duplicates.pairs)
@@ -438,12 +445,12 @@ def _store(
         used = cohort.frame["image_id"].isin(assignment["image_id"]).to_numpy()
         if not used.all():
             cohort = cohort.keep(used)
-            with _OnDisk(folder / "images.npy") as images:
-                pixels = _write_array(
-                    folder / "used.npy",
-                    (cohort.n_images, size, size),
-                    (images[int(row)] for row in np.flatnonzero(used)),
-                )
+            with (
+                _OnDisk(folder / "images.npy") as stored,
+                _Written(folder / "used.npy", (cohort.n_images, size, size)) as images,
+            ):
+                for row in np.flatnonzero(used):
+                    images.append(stored[int(row)])
             (folder / "used.npy").replace(folder / "images.npy")
         cohort.frame.to_parquet(folder / "cohort.parquet", index=False)
         assignment.to_parquet(folder / "assignment.parquet", index=False)
@@ -462,11 +469,27 @@ def _store(
                 "parameters": dict(parameters),
                 "flow": flow.then(flow_of_quality).then(flow_of_parts).to_dict(),
                 "images_with_duplicates": int(cohort.frame["group_id"].duplicated(keep=False).sum()),
-                "digest": sha256_json([pixels, *_identity(cohort, task)]),
+                "digest": sha256_json([images.sha256_of_values, *_identity(cohort, task)]),
             },
         )
         names = sorted(path.name for path in folder.iterdir())
-        write_text(folder / CHECKSUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))
+        lines = [f"{known.get(name) or sha256_file(folder / name)}  {name}\n" for name in names]
+        write_text(folder / CHECKSUMS, "".join(lines))
+
+
+def _take_over(
+    files: Sequence[Path], images: _Written, thumbnails: _Written, fingerprints: _Written
+) -> tuple[NDArray[np.bytes_], NDArray[np.uint8]]:
+    """Copy what chunks hold into the dataset's files; digests and small thumbnails of all images."""
+    digests, small = [], []
+    for path in files:
+        with np.load(path, allow_pickle=False) as chunk:
+            images.append(chunk["pixels"])
+            thumbnails.append(chunk["thumbnails"])
+            fingerprints.append(chunk["large"])
+            digests.append(chunk["digests"])
+            small.append(chunk["small"])
+    return np.concatenate(digests), np.concatenate(small)
 
 
 def _parts(cohort: Cohort, parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, Flow]:
@@ -502,6 +525,7 @@ def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:
     """Everything but pixels that a model or baseline may use: names of columns, and rows.
 
     Columns of which nothing is known are left out: a layout may add them without changing a dataset.
+        known = {"images.npy": images.sha256_of_file, "excluded.npy": thumbnails.sha256_of_file}
     """
     frame = cohort.frame
     columns = [name for name in IDENTITY if name in frame and frame[name].notna().any()]
@@ -509,15 +533,10 @@ def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:
     return columns, json.loads(rows)
 
 
-def _find_duplicates(pixels: Path, files: Sequence[Path]) -> Duplicates:
-    """Duplicates among stored images, by the fingerprints that chunks hold; the large ones stay on disk."""
-    digests, small = (
-        np.concatenate([read_part(path, name) for path in files]) for name in ("digests", "small")
-    )
-    large = pixels.with_name("large.npy")
-    shape = (len(digests), RESEMBLING, RESEMBLING)
-    _write_array(large, shape, (read_part(path, "large") for path in files))
-    with _OnDisk(pixels) as images, _OnDisk(large) as on_disk:
+def _find_duplicates(folder: Path, digests: NDArray[np.bytes_], small: NDArray[np.uint8]) -> Duplicates:
+    """Duplicates among stored images, by fingerprints of which the large ones are taken off the disk."""
+    large = folder / "large.npy"
+    with _OnDisk(folder / "images.npy") as images, _OnDisk(large) as on_disk:
         known = Fingerprints(digests, small, on_disk)  # type: ignore[arg-type]
         found = find_duplicates([images], fingerprints=known)  # type: ignore[list-item]
     large.unlink()
@@ -543,19 +562,65 @@ class _OnDisk:
 
     def __getitem__(self, row: int) -> NDArray[np.uint8]:
         size = self.shape[1] * self.shape[2]
-        self._stream.seek(self._offset + int(row) * size)
-        return np.frombuffer(self._stream.read(size), np.uint8).reshape(self.shape[1:])
+        with self._one_at_a_time:
+            self._stream.seek(self._offset + int(row) * size)
+            read = self._stream.read(size)
+        return np.frombuffer(read, np.uint8).reshape(self.shape[1:])
 
 
-def _write_array(target: Path, shape: tuple[int, ...], parts: Iterable[NDArray[np.uint8]]) -> str:
-    """Write a ``.npy`` file part by part; SHA-256 of the values.
+class _Sha256:
+    """SHA-256 that another thread computes, one part behind."""
+
+
+    def update(self, part: memoryview) -> None:
+        self.wait()
+        self._behind = self._pool.submit(self._hash.update, part)
+
+    def wait(self) -> None:
+        if self._behind is not None:
+            self._behind.result()
+
+    def hexdigest(self) -> str:
+        self.wait()
+        return self._hash.hexdigest()
+
+
+class _Written:
+    """A ``.npy`` file of bytes that is written part by part.
 
     Not through a memory map: there a full disk is no error but the end of the process.
     """
-    digest = hashlib.sha256()
-    with target.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for part in parts:
-            digest.update(part.data)
-            stream.write(part.data)
-    return digest.hexdigest()
+
+    def __init__(self, target: Path, shape: tuple[int, ...]) -> None:
+        header = BytesIO()
+        described = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, described)
+        self._pool = ThreadPoolExecutor(2)
+        self._values, self._file = _Sha256(self._pool), _Sha256(self._pool, header.getvalue())
+        self._stream = target.open("wb")
+        self._stream.write(header.getvalue())
+
+    def __enter__(self) -> _Written:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._pool.shutdown()
+
+    def append(self, part: NDArray[np.uint8]) -> None:
+        """Write values, in their order."""
+        self._values.update(part.data)
+        self._file.update(part.data)
+        self._stream.write(part.data)
+
+    @property
+    def sha256_of_values(self) -> str:
+        return self._values.hexdigest()
+
+    @property
+    def sha256_of_file(self) -> str:
+        return self._file.hexdigest()
+        self._one_at_a_time = Lock()
+    def __init__(self, pool: Executor, first: bytes = b"") -> None:
+        self._hash, self._pool = hashlib.sha256(first), pool
+        self._behind: Future[None] | None = None

@@ -20,7 +20,16 @@ from rich.console import Console
 from small_project import PARAMETERS, RECORD, Project
 
 from radtransfer.errors import InputError, RunError, StepError
-from radtransfer.study.driver import StudyLog, check_study, find_step, run_study, study_lock, study_state
+from radtransfer.study import driver
+from radtransfer.study.driver import (
+    StudyLog,
+    _Steps,
+    check_study,
+    find_step,
+    run_study,
+    study_lock,
+    study_state,
+)
 from radtransfer.study.profiles import load_profile
 from radtransfer.study.progress import LastLine, Reporter, duration
 from radtransfer.training.executors.settings import ExecutorSettings
@@ -129,6 +138,57 @@ def test_steps_follow_those_they_build_on(project: Project, reporter: Reporter) 
         "built on 01_data_curation, which ran again",
         "built on 01_data_curation, which ran again",
     ]
+
+
+MEET = """\
+import pathlib, time
+folder = pathlib.Path(STUDY_DIR)
+(folder / "{own}").touch()
+end = time.monotonic() + 60
+while not (folder / "{other}").exists() and time.monotonic() < end:
+    time.sleep(0.05)
+assert (folder / "{other}").exists(), "nobody came"
+"""
+
+
+def meeting(project: Project, *, then: str = "") -> None:
+    """Profile whose last two notebooks each wait for the other; then the second does something else."""
+    project.write_notebook(THREE[0])
+    for own, other, more in ((THREE[1], THREE[2], then), (THREE[2], THREE[1], "")):
+        project.write_notebook(own, MEET.format(own=own, other=other) + more, RECORD.format(name=own))
+    project.write_profile(at_once=2, notebooks={name: PARAMETERS[name] for name in THREE})
+
+
+def test_steps_that_need_nothing_of_each_other_run_at_once(
+    project: Project, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "cores", lambda: 8)
+    meeting(project)
+    results = run_study("small", reporter=reporter)
+    assert [(result.name, result.reason) for result in results] == [(name, "first run") for name in THREE]
+    assert [line.split()[0] for line in lines(reporter)] == ["run", "done", "run", "run", "done", "done"]
+    assert reasons(project) == dict.fromkeys(THREE, "")
+
+
+def test_what_runs_beside_a_failing_notebook_is_completed(
+    project: Project, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "cores", lambda: 8)
+    meeting(project, then="1 / 0")
+    with pytest.raises(StepError, match=f"{THREE[1]}.*ZeroDivisionError"):
+        run_study("small", reporter=reporter)
+    assert sorted(StudyLog.read(load_profile("small")).steps) == [THREE[0], THREE[2]]
+
+
+@pytest.mark.parametrize(("cores", "gpus"), [(1, []), (8, ["a GPU, 80 GiB"])])
+def test_a_single_core_and_a_gpu_execute_one_notebook_at_a_time(
+    project: Project, monkeypatch: pytest.MonkeyPatch, cores: int, gpus: list[str]
+) -> None:
+    monkeypatch.setattr(driver, "cores", lambda: cores)
+    monkeypatch.setattr(driver, "gpus", lambda: gpus)
+    project.write_profile(at_once=2)
+    profile = load_profile("small")
+    assert _Steps(profile, StudyLog.read(profile), force=False, reporter=Reporter()).at_once == 1
 
 
 def test_a_failing_notebook_stops_the_run(project: Project) -> None:

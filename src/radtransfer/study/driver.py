@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -25,7 +26,7 @@ from radtransfer.errors import RadtransferError, RunError, StepError, unknown_na
 from radtransfer.hashing import sha256_file
 from radtransfer.report.numbers import Record, first_complaint
 from radtransfer.study.cachekey import KeyParts, key_parts
-from radtransfer.study.machine import environment
+from radtransfer.study.machine import cores, environment, gpus, interrupt_kernels
 from radtransfer.study.profiles import (
     NOTEBOOKS,
     STUDY_DIR,
@@ -40,7 +41,8 @@ from radtransfer.training.executors.settings import ENVIRONMENT as EXECUTOR
 from radtransfer.training.executors.settings import ExecutorSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Executor, Future
     from pathlib import Path
 
     from papermill.exceptions import PapermillExecutionError
@@ -279,7 +281,7 @@ def run_study(
     RunError
         If another process runs this profile.
     StepError
-        If a notebook fails; later ones do not run.
+        If a notebook fails; what runs beside it is completed, later ones do not run.
     """
     reporter = reporter or Reporter()
     profile = check_study(name)
@@ -289,7 +291,7 @@ def run_study(
         write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))
         log = StudyLog.read(profile)
         log.write()
-        return [_run_step(profile, step, log, force=force, reporter=reporter) for step in wanted]
+        return _Steps(profile, log, force=force, reporter=reporter).run(wanted)
 
 
 @contextmanager
@@ -349,48 +351,105 @@ def kernel_environment(*, offline: bool, executor: ExecutorSettings | None = Non
                 os.environ[name] = value
 
 
-def _run_step(profile: Profile, name: str, log: StudyLog, *, force: bool, reporter: Reporter) -> StepResult:
-    state = step_state(profile, name, log)
-    if missing := [need for need in state.notebook.needs if need not in log.steps]:
-        raise StepError(
-            f"{name} needs {', '.join(missing)}, which has not been run",
-            hint=f"radtransfer run --profile {profile.name}",
-        )
-    reason = state.reason or ("--force" if force else "")
-    if not reason:
-        news = (
-            "only its prose changed"
-            if _refresh_prose(profile, name, log)
-            else "nothing it depends on changed"
-        )
-        reporter.line(f"skip    {name}: {news}")
-        return StepResult(name, "", 0.0)
+@dataclass(frozen=True)
+class _Begun:
+    """A step whose notebook is being executed."""
 
-    expected = log.seconds.get(name)
-    about = f" (about {duration(expected)})" if expected else ""
-    reporter.line(f"run     {name}: {reason}{about}")
-    _forget(profile, name, log)
-    write_json(paths.study_dir(profile.name) / "environment.json", environment())
-    start = monotonic()
-    try:
-        with reporter.running(name, expected) as last_line:
-            record = execute(profile.name, state.notebook, profile.notebooks[name], last_line)
-    except StepError:
-        reporter.line(f"failed  {name} after {duration(monotonic() - start)}")
-        raise
-    seconds = round(monotonic() - start, 2)
-    log.steps[name] = StepEntry(
-        key=state.parts.key,
-        parts=state.parts,
-        outputs=_outputs(profile.name, record),
-        stores=_stores(record),
-        seconds=seconds,
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    log.seconds[name] = seconds
-    log.write()
-    reporter.line(f"done    {name} in {duration(seconds)}")
-    return StepResult(name, reason, seconds)
+    state: StepState
+    reason: str
+    start: float
+
+
+class _Steps:
+    """Runs steps, several at a time where the profile says so and there are cores for it."""
+
+    def __init__(self, profile: Profile, log: StudyLog, *, force: bool, reporter: Reporter) -> None:
+        self.profile, self.log, self.force, self.reporter = profile, log, force, reporter
+        # two kernels would each take all the memory of a GPU
+        self.at_once = 1 if gpus() else min(profile.at_once, cores())
+        self.results: dict[str, StepResult] = {}
+        self.running: dict[Future[Record], _Begun] = {}
+
+    def run(self, wanted: Sequence[str]) -> list[StepResult]:
+        """Run steps that have to; their results in the order of the names."""
+        with ThreadPoolExecutor(self.at_once) as kernels:
+            try:
+                self._run(list(wanted), kernels)
+            except KeyboardInterrupt:
+                interrupt_kernels()
+                raise
+        return [self.results[name] for name in wanted]
+
+    def _run(self, waiting: list[str], kernels: Executor) -> None:
+        try:
+            while waiting or self.running:
+                for name in self._ready(waiting):
+                    waiting.remove(name)
+                    self._begin(name, kernels)
+                self._complete_some()
+        except StepError:
+            while self.running:
+                with suppress(StepError):  # the first is told
+                    self._complete_some()
+            raise
+
+    def _ready(self, waiting: Sequence[str]) -> list[str]:
+        """Steps to begin now: in order, as many as there is room for, none before one that it needs."""
+        room = self.at_once - len(self.running)
+        underway = {*waiting, *(begun.state.notebook.name for begun in self.running.values())}
+        return [name for name in waiting if underway.isdisjoint(NOTEBOOKS[name].needs)][:room]
+
+    def _begin(self, name: str, kernels: Executor) -> None:
+        state = step_state(self.profile, name, self.log)
+        if missing := [need for need in state.notebook.needs if need not in self.log.steps]:
+            raise StepError(
+                f"{name} needs {', '.join(missing)}, which has not been run",
+                hint=f"radtransfer run --profile {self.profile.name}",
+            )
+        reason = state.reason or ("--force" if self.force else "")
+        if not reason:
+            news = (
+                "only its prose changed"
+                if _refresh_prose(self.profile, name, self.log)
+                else "nothing it depends on changed"
+            )
+            self.reporter.line(f"skip    {name}: {news}")
+            self.results[name] = StepResult(name, "", 0.0)
+            return
+        expected = self.log.seconds.get(name)
+        about = f" (about {duration(expected)})" if expected else ""
+        self.reporter.line(f"run     {name}: {reason}{about}")
+        _forget(self.profile, name, self.log)
+        write_json(paths.study_dir(self.profile.name) / "environment.json", environment())
+        begun = _Begun(state, reason, monotonic())
+        self.running[kernels.submit(self._execute, state.notebook, expected)] = begun
+
+    def _execute(self, notebook: Notebook, expected: float | None) -> Record:
+        with self.reporter.running(notebook.name, expected) as last_line:
+            return execute(self.profile.name, notebook, self.profile.notebooks[notebook.name], last_line)
+
+    def _complete_some(self) -> None:
+        """Wait until one of those that run has ended, and log those that have."""
+        for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+            begun = self.running.pop(future)
+            name, seconds = begun.state.notebook.name, round(monotonic() - begun.start, 2)
+            try:
+                record = future.result()
+            except StepError:
+                self.reporter.line(f"failed  {name} after {duration(seconds)}")
+                raise
+            self.log.steps[name] = StepEntry(
+                key=begun.state.parts.key,
+                parts=begun.state.parts,
+                outputs=_outputs(self.profile.name, record),
+                stores=_stores(record),
+                seconds=seconds,
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            self.log.seconds[name] = seconds
+            self.log.write()
+            self.reporter.line(f"done    {name} in {duration(seconds)}")
+            self.results[name] = StepResult(name, begun.reason, seconds)
 
 
 def _refresh_prose(profile: Profile, name: str, log: StudyLog) -> bool:

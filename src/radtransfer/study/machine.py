@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,14 @@ from radtransfer import paths
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def interrupt_kernels() -> None:
+    """Interrupt the kernels that this process started, as a terminal would."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "ipykernel_launcher" in child.cmdline():
+                child.send_signal(signal.SIGINT)
 
 
 def cpu_model() -> str:

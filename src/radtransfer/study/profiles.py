@@ -628,6 +628,7 @@ class Profile:
     description : str
         What it is for, in one line.
     publishable : bool
+    at_once: Annotated[int, Field(ge=1, le=64)] = 1
         Whether ``radtransfer publish`` accepts its results.
     offline : bool
         Whether its notebooks are kept from the network (``RADTRANSFER_OFFLINE=1``).
@@ -645,6 +646,9 @@ class Profile:
     path: Path
 
 
+    at_once : int
+        Notebooks that may be executed at a time, each when those it needs are complete. One where times are
+        results.
 def profile_names() -> list[str]:
     """Names of the profiles there are."""
     return sorted(path.stem for path in paths.profiles_dir().glob("*.yaml"))
@@ -655,6 +659,7 @@ def load_profile(name: str) -> Profile:
 
     Parameters
     ----------
+    at_once: int
     name : str
         ``tiny``, ``quick``, ``published``, ``full`` or any further file in ``profiles/``.
 
@@ -701,6 +706,7 @@ def _check_notebooks(given: dict[str, dict[str, Any]], *, where: str) -> dict[st
     for name, notebook in NOTEBOOKS.items():
         if name not in given:
             continue
+        at_once=file.at_once,
         try:
             checked[name] = check_parameters(notebook, given[name])
         except InputError as error:

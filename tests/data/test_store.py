@@ -59,6 +59,20 @@ def test_a_curated_dataset_keeps_its_promises(work: Path) -> None:
         dataset.index([ids[0], "nobody"])
 
 
+def test_the_last_test_is_on_the_hold_out_part_alone(work: Path) -> None:
+    dataset = make()
+    held = set(dataset.holdout.ids("test"))
+    split = dataset.final.folds.split(0, validation_fraction=0.1, seed=1)
+    assert set(split.ids("test")) == held
+    learned = {*split.ids("train"), *split.ids("validation")}
+    assert learned == set(dataset.folds.table["image_id"])
+    assert dataset.final.digest == dataset.digest  # the same images
+    assert dataset.final.folds.digest != dataset.folds.digest
+    assert dataset.image_ids == tuple(dataset.cohort.frame["image_id"])
+    with pytest.raises(InputError, match=r"no image of phantom_xray-.* is held out"):
+        _ = make(test_fraction=0).final.folds
+
+
 def test_pixels_stand_in_the_row_of_their_image(work: Path) -> None:
     dataset = make()
     raw = next((work / "raw").glob("phantom_xray-*"))

@@ -9,6 +9,7 @@ from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from radtransfer.errors import InputError
 from radtransfer.evaluation.performance import METRICS, evaluate, youden_threshold
+from radtransfer.stats.result import Estimate
 
 
 def predictions(
@@ -185,3 +186,43 @@ def test_the_best_model_is_chosen_on_validation_images() -> None:
     evaluation = evaluate(table, n_resamples=100)
     assert evaluation.models["b"].metrics["auc"].estimate == 1
     assert evaluation.best(["a", "b"]) == "a"
+
+
+def of_others(table: pd.DataFrame) -> pd.DataFrame:
+    """The same predictions, of patients with other names."""
+    return table.assign(patient_id="other " + table["patient_id"], image_id="other " + table["image_id"])
+
+
+def test_a_change_counts_the_spread_of_both_groups_of_patients() -> None:
+    before = evaluate(predictions(seed=1), n_resamples=2000, seed=1)
+    after = evaluate(of_others(predictions(seed=2, n_patients=40)), n_resamples=2000, seed=2)
+    change = after.change(before, "weak", "auc")
+    here, there = (each.models["weak"].metrics["auc"] for each in (after, before))
+    assert change.estimate == pytest.approx(here.estimate - there.estimate)
+
+    def width(estimate: Estimate) -> float:
+        assert estimate.low is not None
+        assert estimate.high is not None
+        return estimate.high - estimate.low
+
+    # variances of independent groups add up
+    assert width(change) == pytest.approx(np.hypot(width(here), width(there)), rel=0.1)
+
+
+def test_a_change_within_one_group_of_patients_is_refused() -> None:
+    evaluation = evaluate(predictions(), n_resamples=100)
+    with pytest.raises(InputError, match="patient p000 is in both"):
+        evaluation.change(evaluation, "weak", "auc")
+    others = evaluate(of_others(predictions()), n_resamples=100, seed=1)
+    with pytest.raises(InputError, match="model"):
+        others.change(evaluation, "absent", "auc")
+    with pytest.raises(InputError, match="metric"):
+        others.change(evaluation, "weak", "absent")
+
+
+def test_of_very_few_patients_there_is_an_estimate_and_no_interval() -> None:
+    table = predictions(n_patients=6, n_folds=1)
+    auc = evaluate(table, n_resamples=500).models["weak"].metrics["auc"]
+    assert (auc.low, auc.high) == (None, None)
+    assert "lack a class" in auc.method
+    assert 0 <= auc.estimate <= 1

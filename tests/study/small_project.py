@@ -75,6 +75,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "FOLDS_USED_OF": {},
         "SEED": 1,
     },
+    "06_holdout": {"N_RESAMPLES": 100, "LEVEL": 0.95, "SEED": 1},
 }
 
 RECORD = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from radtransfer import paths
 from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
+from radtransfer.report.inputs import runs_of
 from radtransfer.report.step import Step
 from radtransfer.study import driver, publish
 from radtransfer.study.profiles import NOTEBOOKS, Notebook
 from radtransfer.study.publish import verify_results
 from radtransfer.study.supplement import supplement
+from radtransfer.training.runs import RunRecord, RunSpec, RunStore, predictions_frame
 
 DATA, BASELINES, TESTS = "01_data_curation", "02_traditional_baselines", "03_transfer_learning"
 NAMES = (DATA, BASELINES, TESTS)
+LAST = "06_holdout"
 
 
 @pytest.fixture
@@ -38,6 +42,13 @@ def published(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
             step.dataset(CuratedDataset.open(folder))
         else:
             step.number(f"{notebook.name[3:7]}.before", step.previous(DATA)["numbers"][0]["value"])
+        if notebook.name == BASELINES:
+            step.runs([scored("metadata", int(str(parameters["SEED"])))])
+        if notebook.name == LAST:
+            (before,) = runs_of(step, BASELINES)
+            assert before.spec.model == "metadata"
+            assert before.predictions()["score"].tolist() == [0.25, 0.75]
+            step.runs([scored("border", int(str(parameters["SEED"])))])
         step.save()
         target.write_text(notebook.path.read_text())
 
@@ -48,6 +59,25 @@ def published(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     driver.run_study("small")
     publish.publish("small")
     return project
+
+
+def scored(model: str, seed: int) -> RunRecord:
+    """A run that scored two images."""
+    spec = RunSpec(
+        recipe=1,
+        kind="baseline",
+        model=model,
+        task="pneumonia",
+        dataset_digest="d",
+        folds_digest="f",
+        fold=0,
+        seed=seed,
+    )
+    ids = ["image_8", "image_9"]
+    predictions = predictions_frame(
+        spec, image_ids=ids, patient_ids=["p", "q"], part="test", labels=[0, 1], scores=[0.25, 0.75]
+    )
+    return RunStore().write(spec, predictions)
 
 
 def profile(project: Project, *names: str, **seeds: int) -> None:
@@ -95,6 +125,25 @@ def test_a_chapter_done_anew_takes_the_place_of_the_old_one(published: Project) 
     assert pd.read_csv(results / "tables" / f"{BASELINES}.csv")["n"].tolist() == [5]
     numbers = {n["key"]: n["value"] for n in json.loads((results / "numbers.json").read_text())["numbers"]}
     assert (numbers["trad.seed"], numbers["data.seed"]) == (5, 1)
+
+
+def test_scores_of_the_hold_out_part_are_published_beside_those_of_the_folds(published: Project) -> None:
+    table = published.root / "results" / "holdout" / "pneumonia.parquet"
+    published.write_notebook(LAST)
+    profile(published, *NAMES, LAST)
+    shutil.rmtree(paths.runs_dir())  # only the data were curated here
+    supplement("small", [TESTS, LAST])
+    # what was published is not taken for trained here
+    assert [path.name for path in paths.runs_dir().iterdir()] == [scored("border", 1).spec.hash]
+    verify_results(published.root / "results")
+    first = pd.read_parquet(table)
+    assert first["score"].tolist() == [0.25, 0.75]
+    profile(published, *NAMES, LAST, **{LAST: 5})
+    supplement("small", [LAST])
+    assert set(pd.read_parquet(table)["run"]).isdisjoint(first["run"])  # the old ones went with the chapter
+    driver.run_study("small", force=True)
+    publish.publish("small")
+    assert pd.read_parquet(table)["score"].tolist() == [0.25, 0.75]
 
 
 def test_refusals_leave_everything_as_it_was(

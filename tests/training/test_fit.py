@@ -148,7 +148,7 @@ def job_of(dataset: CuratedDataset, name: str, **changes: object) -> _Job:
 
 def prepared(job: _Job, tmp_path: Path) -> tuple[_Fold, tuple[_Stage, ...]]:
     """First fold of a job before its first epoch."""
-    views = stored_views(job.dataset, [str(i) for i in job.dataset.folds.table["image_id"]], job.options)
+    views = stored_views(job.dataset, job.dataset.image_ids, job.options)
     base = load_backbone(job.backbone, 32, job.weights, seed=5)
     stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
     return _Fold(job, job.run(0), stages, RunStore(tmp_path), lambda line: None), stages
@@ -258,7 +258,7 @@ def test_a_backbone_in_bfloat16_is_another_run_of_nearly_the_same_numbers(
 ) -> None:
     job = job_of(dataset, "custom_cnn_scratch", precision="mixed_bfloat16")
     assert job.run(0).hash != job_of(dataset, "custom_cnn_scratch").run(0).hash
-    views = stored_views(dataset, [str(i) for i in dataset.folds.table["image_id"]], OPTIONS)
+    views = stored_views(dataset, dataset.image_ids, OPTIONS)
     tap, stored = job.pooled, {}
     for precision in ("float32", "mixed_bfloat16"):
         base = load_backbone(job.backbone, 32, job.weights, seed=5, precision=precision)
@@ -745,7 +745,7 @@ def test_a_share_of_the_patients_is_trained_for_as_many_steps(
         {},
     )
     seen: list[int] = []
-    views = stored_views(dataset, tuple(dataset.folds.table["image_id"]), job.options)
+    views = stored_views(dataset, dataset.image_ids, job.options)
     base = load_backbone(job.backbone, 32, job.weights, seed=5)
     stages = _stages(job, base, views, stored_activations(views, job.backbone, base, job.taps))
     fold = _Fold(job, job.run(0), stages, unbroken, lambda line: None)

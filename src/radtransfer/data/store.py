@@ -124,6 +124,10 @@ class CuratedDataset:
                 raise DataError(f"{folder / name} is missing", hint=hint)
             if sha256_file(folder / name) != expected:
                 raise DataError(f"{folder / name} is not what curation wrote", hint=hint)
+        return cls._unchecked(folder)
+
+    @classmethod
+    def _unchecked(cls, folder: Path) -> CuratedDataset:
         return cls(folder, json.loads((folder / "curation.json").read_text(encoding="utf-8")))
 
     @cached_property
@@ -132,15 +136,15 @@ class CuratedDataset:
         stored: NDArray[np.uint8] = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
         return stored
 
-    @cached_property
-    def cohort(self) -> Cohort:
-        """Cohort; row i describes image i."""
-        frame = pd.read_parquet(self.folder / "cohort.parquet")
     @property
     def image_ids(self) -> tuple[str, ...]:
         """Names of the images, in the order of their pixels."""
         return tuple(map(str, self.cohort.frame["image_id"]))
 
+    @cached_property
+    def cohort(self) -> Cohort:
+        """Cohort; row i describes image i."""
+        frame = pd.read_parquet(self.folder / "cohort.parquet")
         classes = {task: tuple(names) for task, names in self.info["classes"].items()}
         return Cohort(frame, self.info["dataset"], tuple(self.info["tasks"]), classes)
 
@@ -206,6 +210,11 @@ class CuratedDataset:
         labels: NDArray[np.int64] = self.cohort.labels(task).to_numpy(dtype=np.int64)
         return labels
 
+    @property
+    def final(self) -> FinalTest:
+        """The same images for the last test: what is held out is the only test part."""
+        return FinalTest(self.folder, self.info)
+
     def index(self, image_ids: Sequence[str]) -> NDArray[np.intp]:
         """Rows of images.
 
@@ -218,6 +227,34 @@ class CuratedDataset:
         if (rows < 0).any():
             raise InputError(f"image {image_ids[int(np.argmin(rows))]} is not in {self.folder.name}")
         return np.asarray(rows, dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class FinalTest(CuratedDataset):
+    """A curated dataset whose first fold is the hold-out part, and the second all that was developed on.
+
+    What is trained and scored on its first fold is tested on patients that no choice has seen.
+    """
+
+    @cached_property
+    def folds(self) -> Folds:
+        """Fold 0 is held out, fold 1 is everything else.
+
+        Raises
+        ------
+        InputError
+            If no image is held out.
+        """
+        assignment = self._assignment
+        held_out = assignment["part"] == "test"
+        if not held_out.any():
+            raise InputError(
+                f"no image of {self.folder.name} is held out", hint="curate with a test_fraction"
+            )
+        # nobody deals validation patients from the hold-out part
+        return Folds(
+            assignment.assign(fold=(~held_out).astype(int), stratum=assignment["stratum"].fillna(""))
+        )
 
 
 def curate(
@@ -472,6 +509,7 @@ def _store(
                 "digest": sha256_json([images.sha256_of_values, *_identity(cohort, task)]),
             },
         )
+        known = {"images.npy": images.sha256_of_file, "excluded.npy": thumbnails.sha256_of_file}
         names = sorted(path.name for path in folder.iterdir())
         lines = [f"{known.get(name) or sha256_file(folder / name)}  {name}\n" for name in names]
         write_text(folder / CHECKSUMS, "".join(lines))
@@ -525,7 +563,6 @@ def _identity(cohort: Cohort, task: str) -> tuple[list[str], list[list[Any]]]:
     """Everything but pixels that a model or baseline may use: names of columns, and rows.
 
     Columns of which nothing is known are left out: a layout may add them without changing a dataset.
-        known = {"images.npy": images.sha256_of_file, "excluded.npy": thumbnails.sha256_of_file}
     """
     frame = cohort.frame
     columns = [name for name in IDENTITY if name in frame and frame[name].notna().any()]
@@ -550,6 +587,7 @@ class _OnDisk:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         self.shape, self.dtype, self.ndim = mapped.shape, mapped.dtype, mapped.ndim
         self._offset, self._stream = mapped.offset, path.open("rb", buffering=0)
+        self._one_at_a_time = Lock()
 
     def __enter__(self) -> _OnDisk:
         return self
@@ -571,6 +609,9 @@ class _OnDisk:
 class _Sha256:
     """SHA-256 that another thread computes, one part behind."""
 
+    def __init__(self, pool: Executor, first: bytes = b"") -> None:
+        self._hash, self._pool = hashlib.sha256(first), pool
+        self._behind: Future[None] | None = None
 
     def update(self, part: memoryview) -> None:
         self.wait()
@@ -620,7 +661,3 @@ class _Written:
     @property
     def sha256_of_file(self) -> str:
         return self._file.hexdigest()
-        self._one_at_a_time = Lock()
-    def __init__(self, pool: Executor, first: bytes = b"") -> None:
-        self._hash, self._pool = hashlib.sha256(first), pool
-        self._behind: Future[None] | None = None

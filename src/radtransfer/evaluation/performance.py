@@ -31,7 +31,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from radtransfer.errors import InputError, unknown_name
-from radtransfer.stats.bootstrap import ClusterBootstrap
+from radtransfer.stats.bootstrap import UNDEFINED_ALLOWED, ClusterBootstrap
 from radtransfer.stats.result import Estimate
 
 if TYPE_CHECKING:
@@ -260,8 +260,44 @@ class Evaluation:
             raise unknown_name("metric", metric, METRICS)
         point = self.models[model].metrics[metric].estimate - self.models[reference].metrics[metric].estimate
         samples = self._samples[model][metric] - self._samples[reference][metric]
-        return self._bootstrap.interval(
-            f"difference in {METRICS[metric]}", point, samples, level=self.level, n=self.n
+        return _interval(
+            self._bootstrap, f"difference in {METRICS[metric]}", point, samples, level=self.level, n=self.n
+        )
+
+    def change(self, before: Evaluation, model: str, metric: str) -> Estimate:
+        """Metric of a model here, minus that of a model of the same name on other patients.
+
+        Parameters
+        ----------
+        before : Evaluation
+            Of other patients, with as many resamples, drawn with another seed.
+        model : str
+            Name of a model in both.
+        metric : str
+            Key of :data:`METRICS`.
+
+        Returns
+        -------
+        Estimate
+            Difference; its interval counts the spread of both groups of patients.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown, or a patient is in both.
+        """
+        for known in (self.models, before.models):
+            if model not in known:
+                raise unknown_name("model", model, known)
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS)
+        patients = [set(each.models[model].table["patient_id"]) for each in (self, before)]
+        if shared := patients[0] & patients[1]:
+            raise InputError(f"patient {min(shared)} is in both evaluations: the difference would be paired")
+        here, there = (each.models[model].metrics[metric].estimate for each in (self, before))
+        samples = self._samples[model][metric] - before._samples[model][metric]
+        return _interval(
+            self._bootstrap, f"change in {METRICS[metric]}", here - there, samples, level=self.level, n=self.n
         )
 
     def best(self, among: Iterable[str]) -> str:
@@ -428,7 +464,7 @@ def evaluate(
             table=decisions.table.drop(columns="weights"),
             thresholds=decisions.thresholds,
             metrics={
-                key: bootstrap.interval(METRICS[key], points[key], samples[name][key], level=level, n=n)
+                key: _interval(bootstrap, METRICS[key], points[key], samples[name][key], level=level, n=n)
                 for key in METRICS
             },
             validation_auc=decisions.validation_auc,
@@ -437,6 +473,23 @@ def evaluate(
     return Evaluation(
         task=str(tasks[0]), models=models, level=level, n=n, _bootstrap=bootstrap, _samples=samples
     )
+
+
+def _interval(
+    bootstrap: ClusterBootstrap,
+    name: str,
+    point: float,
+    samples: NDArray[np.float64],
+    *,
+    level: float,
+    n: dict[str, int],
+) -> Estimate:
+    """Estimate with its interval; without one where a class has so few patients that resamples lack it."""
+    if np.isnan(samples).mean() > UNDEFINED_ALLOWED:
+        return Estimate(
+            name=name, estimate=point, level=level, n=n, method="no interval: resamples lack a class"
+        )
+    return bootstrap.interval(name, point, samples, level=level, n=n)
 
 
 def decide(predictions: pd.DataFrame) -> Decisions:

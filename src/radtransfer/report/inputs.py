@@ -9,7 +9,7 @@ from radtransfer.data.store import CuratedDataset
 from radtransfer.training.runs import RunRecord, RunStore, predictions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 CURATION = "01_data_curation"
 BASELINES = "02_traditional_baselines"
 NETWORKS = "03_transfer_learning"
+
+HOLDOUT = "06_holdout"
+
+PUBLISHED_RUNS = "published_runs"
+"""Folder of a study for runs of published results, which have predictions and no weights.
+
+They were not trained here, and lie where nobody takes them for it.
+"""
 
 PREDICTED = (BASELINES, NETWORKS)
 """Notebooks whose runs the analyses compare; others train to show something else."""
@@ -45,9 +53,10 @@ def unit_of(dataset: CuratedDataset) -> str:
 
 def runs_of(step: Step, *notebooks: str) -> list[RunRecord]:
     """Runs that earlier notebooks noted, in their order."""
-    store = RunStore()
+    trained, published = paths.runs_dir(), step.study_dir / PUBLISHED_RUNS
+    names = [name for notebook in notebooks for name in step.previous(notebook)["runs"]]
     return [
-        RunStore.open(store.root / name) for notebook in notebooks for name in step.previous(notebook)["runs"]
+        RunStore.open(trained / name if (trained / name).is_dir() else published / name) for name in names
     ]
 
 
@@ -66,10 +75,29 @@ def predictions_so_far(step: Step, datasets: Mapping[str, CuratedDataset]) -> di
         In the order of ``datasets``. Where patients are unknown, ``patient_id`` is the group of similar
         images (:func:`unit_of`).
     """
-    table = predictions_of(runs_of(step, *PREDICTED))
-    by_task = {task: table.loc[table["task"] == task].reset_index(drop=True) for task in datasets}
-    for task, dataset in datasets.items():
-        if unit_of(dataset) != "patients":
-            group_of = dataset.cohort.frame.set_index("image_id")["group_id"]
-            by_task[task]["patient_id"] = group_of.loc[by_task[task]["image_id"]].to_numpy()
-    return by_task
+    runs = runs_of(step, *PREDICTED)
+    return {
+        task: predictions_by_unit([run for run in runs if run.spec.task == task], dataset)
+        for task, dataset in datasets.items()
+    }
+
+
+def predictions_by_unit(runs: Iterable[RunRecord], dataset: CuratedDataset) -> pd.DataFrame:
+    """Predictions of a task's runs.
+
+    Parameters
+    ----------
+    runs : iterable of RunRecord
+    dataset : CuratedDataset
+        What they were trained on.
+
+    Returns
+    -------
+    DataFrame
+        Where patients are unknown, ``patient_id`` is the group of similar images (:func:`unit_of`).
+    """
+    table = predictions_of(runs)
+    if unit_of(dataset) != "patients":
+        group_of = dataset.cohort.frame.set_index("image_id")["group_id"]
+        table["patient_id"] = group_of.loc[table["image_id"]].to_numpy()
+    return table

@@ -41,7 +41,7 @@ Weighting: TypeAlias = Literal["groups", "pairs"]
 _BLOCK_NUMBERS = 1_000_000
 _BLOCK_RESAMPLES = 64
 _KEPT_NUMBERS = 10_000_000
-_UNDEFINED_ALLOWED = 0.01
+UNDEFINED_ALLOWED = 0.01
 
 
 class ClusterBootstrap:
@@ -350,7 +350,7 @@ class ClusterBootstrap:
             raise ValueError(f"{name}: {np.shape(samples)} samples, ({self.n_resamples},) expected")
         defined = samples[~np.isnan(samples)]
         undefined = len(samples) - len(defined)
-        if undefined > _UNDEFINED_ALLOWED * len(samples):
+        if undefined > UNDEFINED_ALLOWED * len(samples):
             raise ValueError(
                 f"{name}: undefined in {undefined} of {len(samples)} resamples, which lack a class; "
                 "draw the resamples in strata of the label, or report no interval"

@@ -2,7 +2,8 @@
 
 Publishing writes what the analyses read:
 
-- ``predictions/<task>.parquet``: scores of all baselines and networks, with every digit;
+- ``predictions/<task>.parquet``: scores of all baselines and networks in the folds, with every digit;
+- ``holdout/<task>.parquet``: likewise of the models that were scored on the hold-out part;
 - ``cohorts/<task>.parquet``: one row an image, with label, patient, groups and part; no pixels;
 - ``runs.json``: spec and metrics of every training run, in the order of the notebooks;
 - ``records.json``: which notebook recorded which figures, tables, runs and datasets.
@@ -27,6 +28,7 @@ from radtransfer.report.numbers import Record, Registry, first_complaint, load_j
 from radtransfer.training.runs import PREDICTION_COLUMNS, RunRecord, RunSpec, RunStore, predictions_of
 
 PREDICTIONS: Final = "predictions"
+HELD_OUT: Final = "holdout"
 COHORTS: Final = "cohorts"
 RUNS: Final = "runs.json"
 RECORDS: Final = "records.json"
@@ -60,12 +62,12 @@ def freeze_predictions(runs: Iterable[RunRecord], folder: Path) -> None:
     Parameters
     ----------
     runs : iterable of RunRecord
-        One for each model and fold: those of :data:`radtransfer.report.inputs.PREDICTED`. Ablations and
-        wrong protocols train one model many times over, so that a table by model must not hold them, and
-        with every image of every collection many times over they would take more room than all other
-        results. Their numbers rest on the images.
+        One for each model and fold: those of :data:`radtransfer.report.inputs.PREDICTED`, or those of
+        :data:`radtransfer.report.inputs.HOLDOUT`. Ablations and wrong protocols train one model many times
+        over, so that a table by model must not hold them, and with every image of every collection many
+        times over they would take more room than all other results. Their numbers rest on the images.
     folder : Path
-        ``predictions``.
+        ``predictions`` or ``holdout``.
     """
     runs = list(runs)
     if not runs:
@@ -164,8 +166,8 @@ def thaw(results: Path, records: Iterable[Record], notebooks: Iterable[str]) -> 
         )
         for task, name in record.datasets.items():
             _thaw_dataset(results, task, paths.curated_dir() / name)
-    specs = _thaw_runs(
-        results, [run for record in records if record.notebook in wanted for run in record.runs]
+    specs = thaw_runs(
+        results, [run for record in records if record.notebook in wanted for run in record.runs], RunStore()
     )
     _check_parts(results, specs, {task: name for record in records for task, name in record.datasets.items()})
 
@@ -197,11 +199,31 @@ def _thaw_dataset(results: Path, task: str, target: Path) -> None:
         write_text(folder / CHECKSUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names))
 
 
-def _thaw_runs(results: Path, wanted: list[str]) -> list[RunSpec]:
+def thaw_runs(results: Path, wanted: Iterable[str], store: RunStore) -> list[RunSpec]:
+    """Lay out published training runs, with their predictions and without weights.
+
+    Parameters
+    ----------
+    results : Path
+        Published results.
+    wanted : iterable of str
+        Names of runs of baselines and networks.
+    store : RunStore
+        Where they are laid out.
+
+    Returns
+    -------
+    list of RunSpec
+
+    Raises
+    ------
+    DataError
+        If the results do not hold a run, or contradict themselves.
+    """
     told = {entry["run"]: entry for entry in _told(results / RUNS, "runs")}
     timings = {entry["run"]: entry for entry in load_json(results / "timings.json")["runs"]}
     tables: dict[str, dict[str, pd.DataFrame]] = {}
-    store, specs = RunStore(), []
+    specs = []
     for run in dict.fromkeys(wanted):
         try:
             spec = RunSpec.model_validate(told[run]["spec"])
@@ -218,7 +240,12 @@ def _thaw_runs(results: Path, wanted: list[str]) -> list[RunSpec]:
         seconds = {name: value for name, value in timings[run].items() if name not in TOLD_OF_RUN}
         try:
             store.write(
-                spec, tables[spec.task][run], metrics=told[run]["metrics"], timings=seconds, environment={}
+                spec,
+                tables[spec.task][run],
+                metrics=told[run]["metrics"],
+                timings=seconds,
+                environment={},
+                share=False,
             )
         except RadtransferError as error:
             raise DataError(f"{results / PREDICTIONS / spec.task}.parquet: {error}") from None

@@ -351,6 +351,15 @@ class AblationParameters(EvaluationParameters):
         return True
 
 
+class HoldoutParameters(EvaluationParameters):
+    """``06_holdout``: how intervals are made; all else is as it was in the folds."""
+
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the notebook loads pretrained weights of the manifest."""
+        return True
+
+
 class SubgroupParameters(EvaluationParameters):
     """``08_bias_subgroups``: which task, how images are grouped, and which gap counts as none.
 
@@ -554,6 +563,11 @@ NOTEBOOKS: dict[str, Notebook] = {
         ),
         Notebook("05_ablation", AblationParameters, ("01_data_curation",)),
         Notebook(
+            "06_holdout",
+            HoldoutParameters,
+            ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
+        ),
+        Notebook(
             "07_leakage_and_shortcuts",
             ProtocolParameters,
             ("01_data_curation", "02_traditional_baselines", "03_transfer_learning"),
@@ -614,6 +628,7 @@ class _ProfileFile(BaseModel):
     description: str
     publishable: bool = False
     offline: bool = False
+    at_once: Annotated[int, Field(ge=1, le=64)] = 1
     notebooks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
@@ -628,10 +643,12 @@ class Profile:
     description : str
         What it is for, in one line.
     publishable : bool
-    at_once: Annotated[int, Field(ge=1, le=64)] = 1
         Whether ``radtransfer publish`` accepts its results.
     offline : bool
         Whether its notebooks are kept from the network (``RADTRANSFER_OFFLINE=1``).
+    at_once : int
+        Notebooks that may be executed at a time, each when those it needs are complete. One where times are
+        results.
     notebooks : mapping of str to NotebookParameters
         Parameters of each notebook, in the order they run.
     path : Path
@@ -642,13 +659,11 @@ class Profile:
     description: str
     publishable: bool
     offline: bool
+    at_once: int
     notebooks: Mapping[str, NotebookParameters]
     path: Path
 
 
-    at_once : int
-        Notebooks that may be executed at a time, each when those it needs are complete. One where times are
-        results.
 def profile_names() -> list[str]:
     """Names of the profiles there are."""
     return sorted(path.stem for path in paths.profiles_dir().glob("*.yaml"))
@@ -659,7 +674,6 @@ def load_profile(name: str) -> Profile:
 
     Parameters
     ----------
-    at_once: int
     name : str
         ``tiny``, ``quick``, ``published``, ``full`` or any further file in ``profiles/``.
 
@@ -692,6 +706,7 @@ def load_profile(name: str) -> Profile:
         description=file.description,
         publishable=file.publishable,
         offline=file.offline,
+        at_once=file.at_once,
         notebooks=_check_notebooks(file.notebooks, where=where),
         path=path,
     )
@@ -706,7 +721,6 @@ def _check_notebooks(given: dict[str, dict[str, Any]], *, where: str) -> dict[st
     for name, notebook in NOTEBOOKS.items():
         if name not in given:
             continue
-        at_once=file.at_once,
         try:
             checked[name] = check_parameters(notebook, given[name])
         except InputError as error:

@@ -21,11 +21,12 @@ from radtransfer.data.manifest import load_manifest
 from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
-from radtransfer.report.inputs import PREDICTED
+from radtransfer.report.inputs import HOLDOUT, PREDICTED
 from radtransfer.report.numbers import Registry, load_records
 from radtransfer.study.driver import StudyLog, check_study, study_lock, study_state
 from radtransfer.study.frozen import (
     COHORTS,
+    HELD_OUT,
     PREDICTIONS,
     RECORDS,
     RUNS,
@@ -152,8 +153,9 @@ def _gather(profile: Profile, folder: Path) -> None:
     records, runs = gather_evidence(profile, folder)
     numbers = Registry.load(study).numbers.items()
     Registry({key: declare(number) for key, number in numbers}).write(folder / "numbers.json")
-    predicted = {run for record in records if record.notebook in PREDICTED for run in record.runs}
-    freeze_predictions([run for run in runs if run.spec.hash in predicted], folder / PREDICTIONS)
+    for target, notebooks in ((PREDICTIONS, PREDICTED), (HELD_OUT, (HOLDOUT,))):
+        predicted = {run for record in records if record.notebook in notebooks for run in record.runs}
+        freeze_predictions([run for run in runs if run.spec.hash in predicted], folder / target)
     for record in records:
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for name in names for path in sorted((study / kind).glob(f"{name}.*"))):

@@ -45,6 +45,7 @@ NEEDS_MORE: Final = {
     "02_traditional_baselines": "it needs the images",
     "03_transfer_learning": "it needs the images, and trains for hours",
     "05_ablation": "it needs the images, and trains for hours",
+    "06_holdout": "it needs the images, and trains",
     "07_leakage_and_shortcuts": "it needs the images",
     "09_reader_study": "it needs the readings, whose terms keep them from being published",
     "11_explanations": "it needs the images and the trained networks",

@@ -21,9 +21,19 @@ import yaml
 from radtransfer import paths
 from radtransfer.atomic import PARTIAL, write_json
 from radtransfer.errors import DataError, InputError
+from radtransfer.report.inputs import HOLDOUT, PREDICTED, PUBLISHED_RUNS
 from radtransfer.report.numbers import Record, Registry, load_json
 from radtransfer.study.driver import check_study, execute, kernel_environment, study_lock
-from radtransfer.study.frozen import RECORDS, RUNS, freeze_records, freeze_runs, read_records
+from radtransfer.study.frozen import (
+    HELD_OUT,
+    RECORDS,
+    RUNS,
+    freeze_predictions,
+    freeze_records,
+    freeze_runs,
+    read_records,
+    thaw_runs,
+)
 from radtransfer.study.machine import environment
 from radtransfer.study.profiles import NOTEBOOKS, check_parameters
 from radtransfer.study.progress import Reporter, duration
@@ -94,7 +104,7 @@ def supplement(name: str, notebooks: Sequence[str], *, reporter: Reporter | None
     kept = {name: record for name, record in published.items() if name not in chosen}
     _check_kept(profile, kept, results)
     with study_lock(profile):
-        _lay_out(profile, kept)
+        _lay_out(profile, kept, results)
         seconds = {}
         executed = []
         with kernel_environment(offline=profile.offline):
@@ -157,8 +167,8 @@ def _code(notebook: dict[str, Any]) -> list[str]:
     ]
 
 
-def _lay_out(profile: Profile, kept: Mapping[str, Record]) -> None:
-    """Published records where notebooks look for them, beside the data they are of."""
+def _lay_out(profile: Profile, kept: Mapping[str, Record], results: Path) -> None:
+    """Published records and predictions where notebooks look for them, beside the data they are of."""
     folder = paths.study_dir(profile.name) / "records"
     own = folder / f"{DATA}.json"
     if not own.is_file():
@@ -177,6 +187,13 @@ def _lay_out(profile: Profile, kept: Mapping[str, Record]) -> None:
                 )
         else:
             write_json(path, record.model_dump(mode="json"))
+    target = paths.study_dir(profile.name) / PUBLISHED_RUNS
+    shutil.rmtree(target, ignore_errors=True)
+    thaw_runs(
+        results,
+        [run for name in PREDICTED if name in kept for run in kept[name].runs],
+        RunStore(target),
+    )
 
 
 def _digits(record: Record) -> dict[str, tuple[Any, ...]]:
@@ -205,6 +222,11 @@ def _replace(
                 copy_file(path, folder / kind / path.name)
         notebook = json.loads((study / "notebooks" / f"{record.notebook}.ipynb").read_text(encoding="utf-8"))
         write_json(folder / "notebooks" / f"{record.notebook}.ipynb", clean_notebook(notebook))
+        if record.notebook == HOLDOUT:
+            shutil.rmtree(folder / HELD_OUT, ignore_errors=True)
+            freeze_predictions(
+                (RunStore.open(paths.runs_dir() / run) for run in record.runs), folder / HELD_OUT
+            )
     records = {**kept, **{record.notebook: record for record in executed}}
     ordered = [records[name] for name in profile.notebooks]
     Registry({number.key: declare(number) for record in ordered for number in record.numbers}).write(

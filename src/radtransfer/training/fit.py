@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radtransfer.atomic import atomic_file, write_json
-from radtransfer.data.store import CuratedDataset
+from radtransfer.data.store import CuratedDataset, FinalTest
 from radtransfer.errors import InputError, LeakageError, RunError, unknown_name
 from radtransfer.models.heads import set_scaling
 from radtransfer.models.registry import Backbone, backbone
@@ -338,7 +338,8 @@ def _prepare(
     job: _Job, pending: Sequence[_Job], tell: Progress
 ) -> tuple[Stored, keras.Model, dict[Tap, Stored]]:
     """Views, backbone, and the activations that pending jobs have in common."""
-    views = stored_views(job.dataset, _fold_images(job.dataset), job.options, progress=tell)
+    # also of images that are held out: the last test then needs no pass of its own
+    views = stored_views(job.dataset, job.dataset.image_ids, job.options, progress=tell)
     base = starting_backbone(job.network, job.backbone, job.options, job.weights)
     if job.taps and job.weights.path is None:
         tell(f"{job.network.name}: no pretrained weights, random ones: {'; '.join(job.weights.reasons)}")
@@ -438,6 +439,7 @@ def _unit(jobs: Sequence[_Job], store: RunStore, **about: Any) -> Unit:
     return Unit(
         work=f"{__name__}:{perform.__name__}",
         dataset=str(first.dataset.folder),
+        final=isinstance(first.dataset, FinalTest),
         task=first.task,
         networks=tuple(job.network for job in jobs),
         options=tuple(job.options for job in jobs),
@@ -468,7 +470,8 @@ def perform(unit: Unit, tell: Progress) -> bool:
         If it fails, or if this machine would make another run of it.
     """
     unit = obtain(unit)
-    dataset, store = CuratedDataset.open(Path(unit.dataset)), RunStore(Path(unit.store))
+    kind = FinalTest if unit.final else CuratedDataset
+    dataset, store = kind.open(Path(unit.dataset)), RunStore(Path(unit.store))
     sources = {task: RunStore.open(Path(folder)) for task, folder in unit.sources.items()}
     jobs = [
         _Job.make(dataset, unit.task, spec, options, sources)
@@ -491,11 +494,6 @@ def perform(unit: Unit, tell: Progress) -> bool:
     if not left:
         store.share(run)
     return not left
-
-
-def _fold_images(dataset: CuratedDataset) -> tuple[str, ...]:
-    """Images that take part in cross-validation, in the order of the folds' table."""
-    return tuple(str(image_id) for image_id in dataset.folds.table["image_id"])
 
 
 def _stages(

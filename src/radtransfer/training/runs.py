@@ -284,6 +284,12 @@ class TrainingOptions(_Settings):
     training_fraction: float = Field(default=1.0, gt=0, le=1)
     normalisation_momentum: float | None = Field(default=None, gt=0, lt=1)
 
+    @classmethod
+    def of(cls, spec: RunSpec) -> TrainingOptions:
+        """Options that a network's run was trained with; the default of what does not matter to it."""
+        known = {name: value for name, value in spec.options.items() if name in cls.model_fields}
+        return cls(**known | {"seed": spec.seed})
+
 
 FINETUNE_FIELDS = frozenset({"finetune_learning_rate", "finetune_warmup"})
 """Training options that nothing but fine-tuning depends on."""
@@ -667,6 +673,7 @@ class RunStore:
         timings: Mapping[str, float] | None = None,
         environment: Mapping[str, Any] | None = None,
         arrays: Mapping[str, NDArray[Any]] | None = None,
+        share: bool = True,
     ) -> RunRecord:
         """Write a finished run atomically and drop its resume state.
 
@@ -682,6 +689,8 @@ class RunStore:
             JSON values; :func:`software_environment` if not given.
         arrays : dict of str to array, optional
             Trained weights to keep.
+        share : bool
+            Whether it goes into the shared store, if there is one.
 
         Returns
         -------
@@ -713,7 +722,8 @@ class RunStore:
             write_text(folder / CHECKSUMS, "".join(lines))
         shutil.rmtree(self.state_folder(spec), ignore_errors=True)
         self._failure(spec.hash).unlink(missing_ok=True)
-        self.share(spec)
+        if share:
+            self.share(spec)
         return self.load(spec)
 
 

@@ -43,6 +43,8 @@ class Unit(BaseModel):
         lines to show. Returns False if another process has the run in hand.
     dataset : str
         Folder of the curated dataset.
+    final : bool
+        Whether the hold-out part is the test part, and not one of the folds.
     task : str
     networks : tuple of NetworkSpec
         The one that is trained, or all whose activations are wanted.
@@ -68,6 +70,7 @@ class Unit(BaseModel):
     title: str
     work: str
     dataset: str
+    final: bool = False
     task: str
     networks: tuple[NetworkSpec, ...]
     options: tuple[TrainingOptions, ...]

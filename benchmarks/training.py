@@ -71,9 +71,17 @@ BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
 
 def images_of(folder: Path, n_images: int, size: int) -> CuratedDataset:
-    """About so many phantoms in five folds; a tenth more is held out."""
-    patients = PhantomSpec(n_patients=round(n_images / 0.9), images_per_patient=1, size=size, seed=3)
-    return curate("phantom_xray", task=TASK, image_size=size, n_folds=N_FOLDS, seed=1, phantom=patients)
+    """So many phantoms in five folds; none is held out."""
+    patients = PhantomSpec(n_patients=n_images, images_per_patient=1, size=size, seed=3)
+    return curate(
+        "phantom_xray",
+        task=TASK,
+        image_size=size,
+        test_fraction=0,
+        n_folds=N_FOLDS,
+        seed=1,
+        phantom=patients,
+    )
 
 
 def options_of(dataset: CuratedDataset, **changes: Any) -> TrainingOptions:
@@ -177,7 +185,7 @@ def pass_through(dataset: CuratedDataset, precision: str) -> tuple[float, Any]:
 
     parts, options = backbone("vgg16"), options_of(dataset)
     start = perf_counter()
-    views = stored_views(dataset, [str(image) for image in dataset.folds.table["image_id"]], options)
+    views = stored_views(dataset, dataset.image_ids, options)
     base = load_backbone(
         parts,
         options.input_size,
@@ -275,7 +283,7 @@ def guide(dataset: CuratedDataset, name: str) -> dict[str, Any]:
     head, _ = build_models(spec, parts, options, base, n_classes=2)
     split = dataset.folds.split(0, validation_fraction=options.validation_fraction, seed=options.seed)
     # what our side divides the features by is part of the initial weights
-    views = stored_views(dataset, [str(image) for image in dataset.folds.table["image_id"]], options)
+    views = stored_views(dataset, dataset.image_ids, options)
     tap = Tap(parts.blocks[-1][1], pooled=True)
     pooled = stored_activations(views, parts, base, (tap,))[tap]
     set_scaling(head, pooled.array[0, pooled.rows(split.ids("train"))])
@@ -348,7 +356,7 @@ def input_share(dataset: CuratedDataset) -> dict[str, Any]:
     for name in INPUT_NETWORKS:
         options = options_of(dataset, views=4)
         job = _Job.make(dataset, TASK, network(name), options, {})
-        views = stored_views(dataset, [str(image) for image in dataset.folds.table["image_id"]], options)
+        views = stored_views(dataset, dataset.image_ids, options)
         base = load_backbone(job.backbone, options.input_size, job.weights, seed=options.seed)
         (stage,) = _stages(job, base, views, {})
         with tempfile.TemporaryDirectory(dir=paths.work_dir()) as store:
@@ -357,6 +365,7 @@ def input_share(dataset: CuratedDataset) -> dict[str, Any]:
         n_steps = min(STEPS, len(fold.rows["train"]) // size)
         for table in (fold.rows, fold.labels):
             table["train"] = table["train"][: n_steps * size]
+        fold.n_epoch = n_steps * size
         inputs = stage.source.batch(0, fold.rows["train"][:size])
         targets = fold.targets[fold.labels["train"][:size]]
         state = _State(learning_rate=1e-5)

@@ -117,6 +117,18 @@ def test_what_stands_stays_and_what_is_new_is_added(published: Project) -> None:
     assert entry["driver"]["python"]
 
 
+def test_new_prose_of_what_stands_is_taken_over(published: Project) -> None:
+    notebook = published.root / "results" / "notebooks" / f"{DATA}.ipynb"
+    before = json.loads(notebook.read_text())["cells"]
+    published.write_notebook(DATA, prose="# New prose")
+    profile(published, *NAMES)
+    supplement("small", [TESTS])
+    verify_results(published.root / "results")
+    after = json.loads(notebook.read_text())["cells"]
+    assert "".join(after[0]["source"]) == "# New prose"
+    assert after[1:] == before[1:]
+
+
 def test_a_chapter_done_anew_takes_the_place_of_the_old_one(published: Project) -> None:
     profile(published, DATA, BASELINES, **{BASELINES: 5})
     supplement("small", [BASELINES])

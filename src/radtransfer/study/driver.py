@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from radtransfer.study.progress import LastLine
 
 
+INJECTED = "injected-parameters"
+"""Tag of the cell in which papermill puts a profile's values, below the notebook's own."""
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """IPython paints its tracebacks."""
 
@@ -456,23 +459,42 @@ def _refresh_prose(profile: Profile, name: str, log: StudyLog) -> bool:
     """Take over prose that changed in a notebook whose results stand; says whether there was any."""
     executed = _files(profile.name, name)[0]
     notebook = json.loads(executed.read_text(encoding="utf-8"))
-    code = iter([cell for cell in notebook["cells"] if cell["cell_type"] == "code"])
-    cells = []
-    for cell in json.loads(NOTEBOOKS[name].path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] != "code":
-            cells.append(cell)
-            continue
-        cells.append(next(code))
-        if "parameters" in cell["metadata"].get("tags", []):
-            cells.append(next(code))  # the profile's values, which papermill put below
-    if _prose(cells) == _prose(notebook["cells"]):
+    refreshed = with_prose_of(NOTEBOOKS[name], notebook)
+    if refreshed is notebook:
         return False
-    write_json(executed, notebook | {"cells": cells})
+    write_json(executed, refreshed)
     entry = log.steps[name]
     outputs = entry.outputs | {f"notebooks/{name}.ipynb": sha256_file(executed)}
     log.steps[name] = entry.model_copy(update={"outputs": outputs})
     log.write()
     return True
+
+
+def with_prose_of(notebook: Notebook, executed: dict[str, Any]) -> dict[str, Any]:
+    """Executed notebook with the prose that its source has now.
+
+    Parameters
+    ----------
+    notebook : Notebook
+        Whose source holds the same code.
+    executed : dict
+        As papermill left it.
+
+    Returns
+    -------
+    dict
+        The very notebook if the prose is the same.
+    """
+    code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    cells = []
+    for cell in json.loads(notebook.path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] != "code":
+            cells.append(cell)
+            continue
+        cells.append(code.pop(0))
+        if code and INJECTED in code[0]["metadata"].get("tags", []):
+            cells.append(code.pop(0))
+    return executed if _prose(cells) == _prose(executed["cells"]) else executed | {"cells": cells}
 
 
 def _prose(cells: list[dict[str, Any]]) -> list[str]:

@@ -23,7 +23,7 @@ from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
 from radtransfer.report.inputs import HOLDOUT, PREDICTED
 from radtransfer.report.numbers import Registry, load_records
-from radtransfer.study.driver import StudyLog, check_study, study_lock, study_state
+from radtransfer.study.driver import INJECTED, StudyLog, check_study, study_lock, study_state
 from radtransfer.study.frozen import (
     COHORTS,
     HELD_OUT,
@@ -48,9 +48,6 @@ LIMIT_MIB = 20
 """Published results travel with the repository."""
 
 CHECKSUMS = "SHA256SUMS"
-
-INJECTED = "injected-parameters"
-"""Tag of the cell in which papermill puts a profile's values."""
 
 
 def publish(name: str) -> Path:

@@ -3,8 +3,8 @@
 Training everything again takes hours, and on another machine every number that rests on a trained
 network moves a little. A chapter that is added or done anew, and needs none of that, is executed on the
 published records of the others and frozen beside them. What it is published with must be what it read:
-curated data of the same digests, numbers of the same digits, notebooks and parameters as they were
-published. Each publication says which notebooks were executed later, and where.
+curated data of the same digests, numbers of the same digits, code and parameters as they were published.
+Prose is taken over as it is now. Each publication says which notebooks were executed later, and where.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from radtransfer.atomic import PARTIAL, write_json
 from radtransfer.errors import DataError, InputError
 from radtransfer.report.inputs import HOLDOUT, PREDICTED, PUBLISHED_RUNS
 from radtransfer.report.numbers import Record, Registry, load_json
-from radtransfer.study.driver import check_study, execute, kernel_environment, study_lock
+from radtransfer.study.driver import (
+    INJECTED,
+    check_study,
+    execute,
+    kernel_environment,
+    study_lock,
+    with_prose_of,
+)
 from radtransfer.study.frozen import (
     HELD_OUT,
     RECORDS,
@@ -39,7 +46,6 @@ from radtransfer.study.profiles import NOTEBOOKS, check_parameters
 from radtransfer.study.progress import Reporter, duration
 from radtransfer.study.publish import (
     CHECKSUMS,
-    INJECTED,
     anonymous,
     check_licences,
     check_private,
@@ -227,6 +233,9 @@ def _replace(
             freeze_predictions(
                 (RunStore.open(paths.runs_dir() / run) for run in record.runs), folder / HELD_OUT
             )
+    for name in kept:  # its code is what it was published with
+        path = folder / "notebooks" / f"{name}.ipynb"
+        write_json(path, with_prose_of(NOTEBOOKS[name], json.loads(path.read_text(encoding="utf-8"))))
     records = {**kept, **{record.notebook: record for record in executed}}
     ordered = [records[name] for name in profile.notebooks]
     Registry({number.key: declare(number) for record in ordered for number in record.numbers}).write(

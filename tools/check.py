@@ -17,7 +17,7 @@ CHECKS = {
     "ruff format": (*PYTHON, "ruff", "format", "--check"),
     "mypy": (*PYTHON, "mypy"),
     "imports": (Path(sys.executable).with_name("lint-imports"), "--no-cache"),
-    "pytest": (*PYTHON, "pytest", "-n", "2", "--dist", "worksteal", "-m", "not slow"),
+    "pytest": (*PYTHON, "pytest", "-n", "2", "--dist", "worksteal", "--durations", "20", "-m", "not slow"),
     # every notebook through papermill, then the book with warnings fatal
     "tiny study": (*PYTHON, "radtransfer", "study", "--profile", "tiny"),
 }

@@ -183,8 +183,14 @@ def test_groups_stand_for_unknown_patients(monkeypatch: pytest.MonkeyPatch, tmp_
             "patient_id": ["p", "q", "r"],
         }
     )
-    monkeypatch.setattr("radtransfer.report.inputs.runs_of", lambda *_: [])
-    monkeypatch.setattr("radtransfer.report.inputs.predictions_of", lambda _: table)
+    runs = [SimpleNamespace(spec=SimpleNamespace(task=task)) for task in ("tumour", "pneumonia")]
+
+    def predictions(of: list[SimpleNamespace]) -> pd.DataFrame:
+        rows = table.loc[table["task"].isin([run.spec.task for run in of])]
+        return rows.reset_index(drop=True)
+
+    monkeypatch.setattr("radtransfer.report.inputs.runs_of", lambda *_: runs)
+    monkeypatch.setattr("radtransfer.report.inputs.predictions_of", predictions)
     cohort = SimpleNamespace(frame=pd.DataFrame({"image_id": ["b", "a"], "group_id": ["g", "h"]}))
     datasets = {
         task: SimpleNamespace(patients_known=known, cohort=cohort)

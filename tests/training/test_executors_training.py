@@ -154,7 +154,7 @@ class InThisProcess:
 def test_runs_that_fail_are_recorded_and_the_others_go_on(dataset: CuratedDataset, tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     diverging = OPTIONS.model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(RunError, match=r"2 runs failed.*fold 1: the loss is no longer a number"):
+    with pytest.raises(RunError, match=r"2 runs failed.*fold 1: the loss or a weight is no longer a number"):
         train(
             dataset,
             store,

@@ -68,7 +68,9 @@ def test_others_go_on_and_the_summary_lists_all(tmp_path: Path) -> None:
         )
         store.write(run(1), table)
     with failures.of([run(2), run(3)]):
-        raise RunError("vgg16_frozen, fold 3: the loss is no longer a number", hint="lower the rate")
+        raise RunError(
+            "vgg16_frozen, fold 3: the loss or a weight is no longer a number", hint="lower the rate"
+        )
     assert lines[0] == (
         "vgg16_frozen, fold 1: FAILED: out of memory "
         "(use a smaller batch_size or input_size, or close other programs)"
@@ -83,7 +85,10 @@ def test_others_go_on_and_the_summary_lists_all(tmp_path: Path) -> None:
     summary = store.summary()
     assert summary["state"].tolist() == ["failed", "finished", "failed", "failed"]
     assert summary["run"].tolist() == [run(fold).hash for fold in range(4)]
-    assert summary["message"][2] == "vgg16_frozen, fold 3: the loss is no longer a number (lower the rate)"
+    assert (
+        summary["message"][2]
+        == "vgg16_frozen, fold 3: the loss or a weight is no longer a number (lower the rate)"
+    )
     # nor has one finished that a process was killed in writing
     shutil.copytree(store.folder(run(1)), tmp_path / ".partial-1")
     (store.state_folder(run(5))).mkdir()

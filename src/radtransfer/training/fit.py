@@ -119,7 +119,7 @@ def train_networks(
     LeakageError
         If a source was trained on the same dataset.
     RunError
-        If runs failed: a part of a fold lacks a class, the loss is no longer a number, memory or
+        If runs failed: a part of a fold lacks a class, the loss or a weight is no longer a number, memory or
         disk are full. Their records are in :meth:`RunStore.summary`.
     """
     specs = [network(name) if isinstance(name, str) else name for name in networks]
@@ -645,9 +645,11 @@ class _Fold:
         rate = state.learning_rate
         loss = self._pass(stage, state)
         validation_loss = self._validation_loss(stage)
-        if not (math.isfinite(loss) and math.isfinite(validation_loss)):
+        # a kernel's ReLU may turn what is no number into 0, and hide it from the loss
+        finite = all(np.isfinite(weights).all() for weights in stage.model.get_weights())
+        if not (finite and math.isfinite(loss) and math.isfinite(validation_loss)):
             raise RunError(
-                f"{self.title}: the loss is no longer a number after epoch {state.epoch + 1}",
+                f"{self.title}: the loss or a weight is no longer a number after epoch {state.epoch + 1}",
                 hint=f"lower the learning rate, now {rate:g}",
             )
         state.epoch += 1

@@ -135,6 +135,8 @@ def test_a_chapter_done_anew_takes_the_place_of_the_old_one(published: Project) 
     results = published.root / "results"
     verify_results(results)
     assert pd.read_csv(results / "tables" / f"{BASELINES}.csv")["n"].tolist() == [5]
+    (run,) = set(pd.read_parquet(results / "predictions" / "pneumonia.parquet")["run"])
+    assert run == scored("metadata", 5).spec.hash
     numbers = {n["key"]: n["value"] for n in json.loads((results / "numbers.json").read_text())["numbers"]}
     assert (numbers["trad.seed"], numbers["data.seed"]) == (5, 1)
 

@@ -10,6 +10,7 @@ from radtransfer.training.runs import RunRecord, RunStore, predictions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     import pandas as pd
 
@@ -53,11 +54,14 @@ def unit_of(dataset: CuratedDataset) -> str:
 
 def runs_of(step: Step, *notebooks: str) -> list[RunRecord]:
     """Runs that earlier notebooks noted, in their order."""
-    trained, published = paths.runs_dir(), step.study_dir / PUBLISHED_RUNS
     names = [name for notebook in notebooks for name in step.previous(notebook)["runs"]]
-    return [
-        RunStore.open(trained / name if (trained / name).is_dir() else published / name) for name in names
-    ]
+    return [open_run(step.study_dir, name) for name in names]
+
+
+def open_run(study: Path, name: str) -> RunRecord:
+    """Run that was trained here, or else one of published results that a study rests on."""
+    trained = paths.runs_dir() / name
+    return RunStore.open(trained if trained.is_dir() else study / PUBLISHED_RUNS / name)
 
 
 def predictions_so_far(step: Step, datasets: Mapping[str, CuratedDataset]) -> dict[str, pd.DataFrame]:

@@ -24,11 +24,15 @@ from radtransfer.data.cohort import LABEL
 from radtransfer.data.store import CHECKSUMS, CuratedDataset
 from radtransfer.errors import DataError, RadtransferError
 from radtransfer.hashing import sha256_file
+from radtransfer.report.inputs import HOLDOUT, PREDICTED
 from radtransfer.report.numbers import Record, Registry, first_complaint, load_json
 from radtransfer.training.runs import PREDICTION_COLUMNS, RunRecord, RunSpec, RunStore, predictions_of
 
 PREDICTIONS: Final = "predictions"
 HELD_OUT: Final = "holdout"
+SCORES: Final = {PREDICTIONS: PREDICTED, HELD_OUT: (HOLDOUT,)}
+"""Folders of predictions, and the notebooks whose runs made them."""
+
 COHORTS: Final = "cohorts"
 RUNS: Final = "runs.json"
 RECORDS: Final = "records.json"
@@ -62,10 +66,9 @@ def freeze_predictions(runs: Iterable[RunRecord], folder: Path) -> None:
     Parameters
     ----------
     runs : iterable of RunRecord
-        One for each model and fold: those of :data:`radtransfer.report.inputs.PREDICTED`, or those of
-        :data:`radtransfer.report.inputs.HOLDOUT`. Ablations and wrong protocols train one model many times
-        over, so that a table by model must not hold them, and with every image of every collection many
-        times over they would take more room than all other results. Their numbers rest on the images.
+        One for each model and fold, see :data:`SCORES`. Ablations and wrong protocols train one model many
+        times over, so that a table by model must not hold them, and with every image of every collection
+        many times over they would take more room than all other results. Their numbers rest on the images.
     folder : Path
         ``predictions`` or ``holdout``.
     """

@@ -21,15 +21,13 @@ from radtransfer.data.manifest import load_manifest
 from radtransfer.data.store import CuratedDataset
 from radtransfer.errors import DataError, InputError, StepError
 from radtransfer.hashing import sha256_file
-from radtransfer.report.inputs import HOLDOUT, PREDICTED
 from radtransfer.report.numbers import Registry, load_records
 from radtransfer.study.driver import INJECTED, StudyLog, check_study, study_lock, study_state
 from radtransfer.study.frozen import (
     COHORTS,
-    HELD_OUT,
-    PREDICTIONS,
     RECORDS,
     RUNS,
+    SCORES,
     freeze_cohort,
     freeze_predictions,
     freeze_records,
@@ -150,7 +148,7 @@ def _gather(profile: Profile, folder: Path) -> None:
     records, runs = gather_evidence(profile, folder)
     numbers = Registry.load(study).numbers.items()
     Registry({key: declare(number) for key, number in numbers}).write(folder / "numbers.json")
-    for target, notebooks in ((PREDICTIONS, PREDICTED), (HELD_OUT, (HOLDOUT,))):
+    for target, notebooks in SCORES.items():
         predicted = {run for record in records if record.notebook in notebooks for run in record.runs}
         freeze_predictions([run for run in runs if run.spec.hash in predicted], folder / target)
     for record in records:

@@ -21,7 +21,7 @@ import yaml
 from radtransfer import paths
 from radtransfer.atomic import PARTIAL, write_json
 from radtransfer.errors import DataError, InputError
-from radtransfer.report.inputs import HOLDOUT, PREDICTED, PUBLISHED_RUNS
+from radtransfer.report.inputs import PREDICTED, PUBLISHED_RUNS, open_run
 from radtransfer.report.numbers import Record, Registry, load_json
 from radtransfer.study.driver import (
     INJECTED,
@@ -32,9 +32,9 @@ from radtransfer.study.driver import (
     with_prose_of,
 )
 from radtransfer.study.frozen import (
-    HELD_OUT,
     RECORDS,
     RUNS,
+    SCORES,
     freeze_predictions,
     freeze_records,
     freeze_runs,
@@ -228,16 +228,16 @@ def _replace(
                 copy_file(path, folder / kind / path.name)
         notebook = json.loads((study / "notebooks" / f"{record.notebook}.ipynb").read_text(encoding="utf-8"))
         write_json(folder / "notebooks" / f"{record.notebook}.ipynb", clean_notebook(notebook))
-        if record.notebook == HOLDOUT:
-            shutil.rmtree(folder / HELD_OUT, ignore_errors=True)
-            freeze_predictions(
-                (RunStore.open(paths.runs_dir() / run) for run in record.runs), folder / HELD_OUT
-            )
     for name in kept:  # its code is what it was published with
         path = folder / "notebooks" / f"{name}.ipynb"
         write_json(path, with_prose_of(NOTEBOOKS[name], json.loads(path.read_text(encoding="utf-8"))))
     records = {**kept, **{record.notebook: record for record in executed}}
     ordered = [records[name] for name in profile.notebooks]
+    for target, notebooks in SCORES.items():
+        if any(record.notebook in notebooks for record in executed):
+            shutil.rmtree(folder / target, ignore_errors=True)
+            runs = [run for record in ordered if record.notebook in notebooks for run in record.runs]
+            freeze_predictions((open_run(study, run) for run in runs), folder / target)
     Registry({number.key: declare(number) for record in ordered for number in record.numbers}).write(
         folder / "numbers.json"
     )

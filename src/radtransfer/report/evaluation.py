@@ -32,7 +32,8 @@ DRAWN = ("auc", "accuracy")
 CURVE_NAMES = {"roc": "ROC", "pr": "Precision-recall"}
 
 
-def _label(evaluation: Evaluation, model: str) -> str:
+def label_of(evaluation: Evaluation, model: str) -> str:
+    """Name of a model for readers."""
     return model_label(model, evaluation.models[model].weights)
 
 
@@ -40,8 +41,8 @@ def _interval_text(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def _unit(evaluation: Evaluation) -> str:
-    """What the intervals resample."""
+def resampled(evaluation: Evaluation) -> str:
+    """What the intervals of an evaluation resample."""
     return next(iter(evaluation.n))
 
 
@@ -69,7 +70,7 @@ def _networks(evaluation: Evaluation) -> list[str]:
 def auc_forest(step: Step, evaluation: Evaluation) -> Figure:
     """Every model's cross-validated AUC with its interval: the chapter's answer in one figure."""
     rows = evaluation.metrics_table().query("metric == 'auc'").copy()
-    rows["label"] = [_label(evaluation, model) for model in rows["model"]]
+    rows["label"] = [label_of(evaluation, model) for model in rows["model"]]
     rows["group"] = [family(model) for model in rows["model"]]
     best = max(rows.to_dict("records"), key=lambda row: float(row["estimate"]))
     return step.figure(
@@ -83,28 +84,39 @@ def auc_forest(step: Step, evaluation: Evaluation) -> Figure:
         ),
         caption=(
             f"AUC of every model, {_mean_over(evaluation)}, with intervals that resample "
-            f"{_unit(evaluation)}. Chance is at the dashed line."
+            f"{resampled(evaluation)}. Chance is at the dashed line."
         ),
         data=rows,
     )
 
 
-def performance_table(step: Step, evaluation: Evaluation) -> Table:
-    """All metrics of all models, each with its interval."""
-    frame = pd.DataFrame(
+def measures(evaluation: Evaluation) -> pd.DataFrame:
+    """One row a model, one column a measure with its interval."""
+    return pd.DataFrame(
         [
-            {"Model": _label(evaluation, name)}
+            {"Model": label_of(evaluation, name)}
             | {METRICS[key]: estimate for key, estimate in performance.metrics.items()}
-            | {"Average precision": performance.average_precision}
             for name, performance in evaluation.models.items()
         ]
     )
+
+
+def best_of_kind(evaluation: Evaluation) -> dict[str, str]:
+    """Network, traditional baseline and shortcut of the highest validation AUC."""
+    networks = [name for name in evaluation.models if family(name) in ("transfer", "scratch")]
+    kinds = {"network": networks, "traditional": TRADITIONAL, "shortcut": SHORTCUTS}
+    return {kind: evaluation.best(among) for kind, among in kinds.items()}
+
+
+def performance_table(step: Step, evaluation: Evaluation) -> Table:
+    """All metrics of all models, each with its interval."""
+    precision = [performance.average_precision for performance in evaluation.models.values()]
     return step.table(
         f"performance_{evaluation.task}",
-        frame,
+        measures(evaluation).assign(**{"Average precision": precision}),
         caption=(
             f"Performance on the test parts of the folds, with {evaluation.level:.0%} intervals that "
-            f"resample {_unit(evaluation)}. {_decided(evaluation)}"
+            f"resample {resampled(evaluation)}. {_decided(evaluation)}"
         ),
     )
 
@@ -113,7 +125,7 @@ def curves(step: Step, evaluation: Evaluation, kind: str) -> Figure:
     """ROC or precision-recall curves of the primary network and of what it is held against."""
     shown = [*_networks(evaluation), evaluation.best(TRADITIONAL), evaluation.best(SHORTCUTS)]
     data = evaluation.curves(kind, models=shown)
-    data["label"] = [_label(evaluation, model) for model in data["model"]]
+    data["label"] = [label_of(evaluation, model) for model in data["model"]]
     draw = figures.roc_curves if kind == "roc" else figures.pr_curves
     names = "; ".join(dict.fromkeys(data["label"]))
     return step.figure(
@@ -122,8 +134,8 @@ def curves(step: Step, evaluation: Evaluation, kind: str) -> Figure:
         alt=f"{CURVE_NAMES[kind]} curves, {_mean_over(evaluation)}, with pointwise bands, for: {names}.",
         caption=(
             f"{CURVE_NAMES[kind]} curves, {_mean_over(evaluation)}, with pointwise {evaluation.level:.0%} "
-            f"bands that resample {_unit(evaluation)}. Of the traditional and the shortcut baselines, the "
-            "one with the highest validation AUC is drawn."
+            f"bands that resample {resampled(evaluation)}. Of the traditional and the shortcut baselines, "
+            "the one with the highest validation AUC is drawn."
         ),
         data=data,
     )
@@ -132,7 +144,7 @@ def curves(step: Step, evaluation: Evaluation, kind: str) -> Figure:
 def confusion(step: Step, evaluation: Evaluation) -> Figure:
     """Confusion matrices of the primary network and of what it is held against."""
     shown = [*_networks(evaluation), evaluation.best(TRADITIONAL)]
-    matrices = {_label(evaluation, name): evaluation.models[name].confusion for name in shown}
+    matrices = {label_of(evaluation, name): evaluation.models[name].confusion for name in shown}
     data = pd.DataFrame(
         [
             (label, reference, decision, matrix.loc[reference, decision])
@@ -188,7 +200,7 @@ def differences(step: Step, evaluation: Evaluation) -> Figure:
     for name, (words, model, reference) in comparisons(evaluation).items():
         for metric in DIFFERENCES:
             estimate = evaluation.difference(model, reference, metric)
-            pair = f"{_label(evaluation, model)} − {_label(evaluation, reference)}"
+            pair = f"{label_of(evaluation, model)} − {label_of(evaluation, reference)}"
             step.number(
                 f"diff.{evaluation.task}.{name}.{metric}",
                 estimate,
@@ -219,7 +231,7 @@ def differences(step: Step, evaluation: Evaluation) -> Figure:
         )
         + ".",
         caption=(
-            f"Paired differences between models on the same {_unit(evaluation)}. An interval that keeps "
+            f"Paired differences between models on the same {resampled(evaluation)}. An interval that keeps "
             "clear of the dashed line at zero tells the two apart."
         ),
         data=data,
@@ -232,11 +244,6 @@ def record(step: Step, evaluation: Evaluation) -> None:
     for name, performance in evaluation.models.items():
         for key, estimate in performance.metrics.items():
             step.number(f"cv.{task}.{name}.{key}", estimate)
-    networks = [name for name in evaluation.models if family(name) in ("transfer", "scratch")]
-    for role, chosen in {
-        "network": evaluation.best(networks),
-        "traditional": evaluation.best(TRADITIONAL),
-        "shortcut": evaluation.best(SHORTCUTS),
-    }.items():
-        step.number(f"best.{task}.{role}.name", _label(evaluation, chosen))
+    for role, chosen in best_of_kind(evaluation).items():
+        step.number(f"best.{task}.{role}.name", label_of(evaluation, chosen))
         step.number(f"best.{task}.{role}.auc", evaluation.models[chosen].metrics["auc"])

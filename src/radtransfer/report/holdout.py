@@ -8,14 +8,8 @@ import pandas as pd
 
 from radtransfer.evaluation.performance import METRICS
 from radtransfer.report import figures
-from radtransfer.report.labels import (
-    SHORTCUTS,
-    TRADITIONAL,
-    family,
-    model_label,
-    primary_network,
-    task_label,
-)
+from radtransfer.report.evaluation import best_of_kind, label_of, measures, resampled
+from radtransfer.report.labels import primary_network, task_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,22 +43,7 @@ def chosen(evaluation: Evaluation) -> dict[str, str]:
     dict of str to str
         By key of :data:`ROLES`; one model may have two roles.
     """
-    networks = [name for name in evaluation.models if family(name) in ("transfer", "scratch")]
-    return {
-        "transfer": primary_network(evaluation.models),
-        "network": evaluation.best(networks),
-        "traditional": evaluation.best(TRADITIONAL),
-        "shortcut": evaluation.best(SHORTCUTS),
-    }
-
-
-def _unit(evaluation: Evaluation) -> str:
-    """What the intervals resample."""
-    return next(iter(evaluation.n))
-
-
-def _label(evaluation: Evaluation, model: str) -> str:
-    return model_label(model, evaluation.models[model].weights)
+    return {"transfer": primary_network(evaluation.models), **best_of_kind(evaluation)}
 
 
 def before_and_after(
@@ -86,7 +65,7 @@ def before_and_after(
             played = ", ".join(words for role, words in ROLES.items() if roles[role] == model)
             rows.append(
                 {
-                    "label": _label(evaluation, model),
+                    "label": label_of(evaluation, model),
                     "detail": f"{task_label(task)}\n{played}",
                     "first": first.estimate,
                     "first_low": first.low,
@@ -119,20 +98,13 @@ def before_and_after(
 
 def performance_table(step: Step, evaluation: Evaluation) -> Table:
     """All measures of the models on the hold-out part of a task."""
-    frame = pd.DataFrame(
-        [
-            {"Model": _label(evaluation, name)}
-            | {METRICS[key]: estimate for key, estimate in performance.metrics.items()}
-            for name, performance in evaluation.models.items()
-        ]
-    )
     counts = " and ".join(f"{count:,} {unit}" for unit, count in evaluation.n.items())
     return step.table(
         f"holdout_{evaluation.task}",
-        frame,
+        measures(evaluation),
         caption=(
             f"Performance on the hold-out part, {counts}, with {evaluation.level:.0%} intervals that "
-            f"resample {_unit(evaluation)}. Thresholds come from validation images that are not held out."
+            f"resample {resampled(evaluation)}. Thresholds come from validation images that are not held out."
         ),
     )
 
@@ -141,7 +113,7 @@ def record(step: Step, folds: Evaluation, held_out: Evaluation) -> None:
     """Record what became of a task's models on the hold-out part."""
     task, roles = held_out.task, chosen(folds)
     for role, model in roles.items():
-        step.number(f"holdout.{task}.{role}.name", _label(held_out, model))
+        step.number(f"holdout.{task}.{role}.name", label_of(held_out, model))
         step.number(f"holdout.{task}.{role}.auc", held_out.models[model].metrics["auc"])
     model = roles["transfer"]
     for metric in ("auc", "accuracy"):
@@ -151,7 +123,7 @@ def record(step: Step, folds: Evaluation, held_out: Evaluation) -> None:
                 f"holdout.{task}.transfer-{role}.{metric}",
                 held_out.difference(model, roles[role], metric),
                 description=(
-                    f"{task_label(task)}: {METRICS[metric]}, {_label(held_out, model)} − "
-                    f"{_label(held_out, roles[role])}"
+                    f"{task_label(task)}: {METRICS[metric]}, {label_of(held_out, model)} − "
+                    f"{label_of(held_out, roles[role])}"
                 ),
             )

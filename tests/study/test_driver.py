@@ -163,6 +163,7 @@ def test_steps_that_need_nothing_of_each_other_run_at_once(
     project: Project, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "cores", lambda: 8)
+    monkeypatch.setattr(driver, "gpus", list)
     meeting(project)
     results = run_study("small", reporter=reporter)
     assert [(result.name, result.reason) for result in results] == [(name, "first run") for name in THREE]
@@ -174,6 +175,7 @@ def test_what_runs_beside_a_failing_notebook_is_completed(
     project: Project, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "cores", lambda: 8)
+    monkeypatch.setattr(driver, "gpus", list)
     meeting(project, then="1 / 0")
     with pytest.raises(StepError, match=f"{THREE[1]}.*ZeroDivisionError"):
         run_study("small", reporter=reporter)

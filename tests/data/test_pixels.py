@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,80 @@ def test_every_pixel_is_read(tmp_path: Path, shape: tuple[int, int]) -> None:
     got = decode(tmp_path / "a.bmp")
     np.testing.assert_array_equal(got, image)
     assert got.flags.c_contiguous
+
+
+def png(rng: np.random.Generator, depth: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Grey PNG file of 37 x 29 pixels that Pillow would not write."""
+    rows = b"".join(bytes([rng.integers(0, 5)]) + rng.bytes((37 * depth + 7) // 8) for _ in range(29))
+    header = struct.pack(">IIBBBBB", 37, 29, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    )
+
+
+def by_pillow(path: Path) -> np.ndarray | None:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L")) if image.mode == "L" else None
+    except Exception:  # whatever its reader raises
+        return None
+
+
+def by_us(path: Path) -> np.ndarray | None:
+    try:
+        return decode(path)
+    except DecodeError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("depth", "chunks"),
+    [
+        (2, []),
+        (4, []),
+        (8, []),
+        (8, [(b"tRNS", b"\0\x07")]),
+        (8, [(b"gAMA", struct.pack(">I", 45455))]),
+        (8, [(b"bKGD", b"\0\x07"), (b"tEXt", b"orientation\0six")]),
+        (8, [(b"eXIf", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")]),
+    ],
+)
+def test_grey_png_has_the_pixels_of_the_file(
+    tmp_path: Path, depth: int, chunks: list[tuple[bytes, bytes]]
+) -> None:
+    """Read by OpenCV, which could turn, scale or correct them; the reference is Pillow."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png(np.random.default_rng(0), depth, *chunks))
+    want = by_pillow(path)
+    assert want is not None
+    np.testing.assert_array_equal(decode(path), want)
+
+
+def test_of_damaged_png_files_none_is_read_that_pillow_refuses(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path, whole = tmp_path / "a.png", bytearray(png(rng, 8, (b"gAMA", struct.pack(">I", 45455))))
+    n_read = 0
+    for _ in range(400):
+        content = whole.copy()
+        at, some = (int(number) for number in rng.integers(0, (len(whole), 9)))
+        match rng.integers(0, 4):
+            case 0:
+                del content[at:]
+            case 1:
+                del content[at : at + some]
+            case 2:
+                content[at:at] = rng.bytes(some)
+            case 3:
+                content[at] ^= 1 << (some % 8)
+        path.write_bytes(content)
+        want, got = by_pillow(path), by_us(path)
+        assert (want is None) == (got is None)
+        if want is not None:
+            np.testing.assert_array_equal(got, want)
+            n_read += 1
+    assert 0 < n_read < 400
 
 
 def test_luma_weights_of_colour(tmp_path: Path) -> None:

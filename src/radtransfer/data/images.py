@@ -6,8 +6,9 @@ give the same pixels: Pillow's conversion to mode L, and its Lanczos filter to t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -55,6 +56,12 @@ def decode(path: Path) -> Grey:
         with Image.open(path, formats=FORMATS) as image:
             if image.mode not in EIGHT_BIT_MODES:
                 raise DecodeError(f"{path} has mode {image.mode}, not 8 bits a channel")
+            if (
+                image.mode == "L"
+                and image.format == "PNG"
+                and (grey := _grey_png(path, image.size)) is not None
+            ):
+                return grey
             # what is grey already would only be copied; of other formats the pixels may lie in the file
             ready = image.mode == "L" and image.format in ("PNG", "JPEG")
             return _pixels(image if ready else image.convert("L"))
@@ -62,6 +69,17 @@ def decode(path: Path) -> Grey:
         raise
     except Exception as error:  # Pillow's readers raise nearly every type there is
         raise DecodeError(f"{path} does not decode: {error}") from error
+
+
+def _grey_png(path: Path, size: tuple[int, int]) -> Grey | None:
+    """Pixels of a PNG file of mode L, which OpenCV reads faster than Pillow.
+
+    They are the same, and it takes no file that Pillow refuses. Of what it refuses Pillow has to say why.
+    """
+    found = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint8 or found.shape != size[::-1]:
+        return None
+    return cast("Grey", found)
 
 
 def _pixels(image: Image.Image) -> Grey:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -165,6 +165,8 @@ def test_a_truncated_file_is_refused_at_every_length(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=64))
+@example(content=b"\x95\x00\x00\x00\x00\x00\x00\x00\x80")  # frames of 8 EiB and of 64 PiB
+@example(content=b"\x95\x00\x00\x00\x00\x00\x00\x00\x01")
 @settings(max_examples=50)
 def test_noise_is_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("noise") / "w.pth"

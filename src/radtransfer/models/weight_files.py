@@ -145,7 +145,9 @@ def read_torch(path: Path) -> dict[str, NDArray[Any]]:
     try:
         state = _read_torch_zip(path) if zipfile.is_zipfile(path) else _read_torch_legacy(path)
         return {str(name): build() for name, build in state.items()}
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (MemoryError, OverflowError) as error:  # of parts longer than any file
+        raise WeightsError(f"{path} is not a PyTorch file of plain tensors: too long a part") from error
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise WeightsError(f"{path} is not a PyTorch file of plain tensors: {error}") from error
 
 

@@ -463,8 +463,10 @@ def _store(
         cohort, [(reason, fault == reason) for reason in sorted({DOES_NOT_DECODE, *fault} - {""})]
     )
     cohort = replace(cohort, frame=everybody[fault == ""])
+    excluded = everybody[fault != ""].assign(reason=fault[fault != ""])
+    del everybody, facts, fault
+    return_freed_memory()
     with atomic_folder(target) as folder:
-        excluded = everybody[fault != ""].assign(reason=fault[fault != ""])
         excluded.drop(columns="quality_warning").to_parquet(folder / "excluded.parquet", index=False)
         large = (cohort.n_images, RESEMBLING, RESEMBLING)
         with (
@@ -478,7 +480,9 @@ def _store(
         cohort = cohort.assign(
             group_id=join_groups(ids.tolist(), cohort.frame["group_id"].tolist(), duplicates.pairs)
         )
+        return_freed_memory()
         assignment, flow_of_parts = _parts(cohort, parameters)
+        return_freed_memory()
         used = cohort.frame["image_id"].isin(assignment["image_id"]).to_numpy()
         if not used.all():
             cohort = cohort.keep(used)

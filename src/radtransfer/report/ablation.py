@@ -60,9 +60,9 @@ def factor_table(step: Step, compared: Compared) -> Table:
     )
 
 
-def recipe_tables(step: Step, recipe: Sequence[Compared]) -> ByTask:
+def factor_tables(step: Step, compared: Sequence[Compared]) -> ByTask:
     """One table a factor, each under its title."""
-    return ByTask({each.factor.title: factor_table(step, each) for each in recipe})
+    return ByTask({each.factor.title: factor_table(step, each) for each in compared})
 
 
 def gains_forest(step: Step, name: str, compared: Sequence[Compared]) -> Figure:

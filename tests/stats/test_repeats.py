@@ -31,6 +31,15 @@ def test_one_training_speaks_of_its_patients_alone() -> None:
     assert "one training" in found.method
 
 
+def test_an_interval_ends_where_values_do() -> None:
+    free = over_repeats("AUC", [0.2, 0.98], [[0.2, 0.3], [0.9, 0.99]], n_clusters=9)
+    bound = over_repeats("AUC", [0.2, 0.98], [[0.2, 0.3], [0.9, 0.99]], n_clusters=9, bounds=(0.0, 1.0))
+    assert free.low < 0
+    assert free.high > 1
+    assert (bound.low, bound.high) == (0, 1)
+    assert bound.estimate == free.estimate
+
+
 def test_two_arms_that_are_one_differ_by_nothing() -> None:
     found = over_repeats("gain", [0.0, 0.0], np.zeros((2, 50)), n_clusters=9, null=0.0)
     assert (found.estimate, found.low, found.p_value) == (0.0, None, 1.0)

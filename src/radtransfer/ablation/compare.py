@@ -201,6 +201,7 @@ def compare_levels(
                     stacked[metric],
                     n_clusters=n[unit],
                     level=level,
+                    bounds=(0.0, 1.0),
                     n=n,
                 )
                 for metric in MEASURES

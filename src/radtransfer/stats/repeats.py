@@ -27,6 +27,7 @@ def over_repeats(
     n_clusters: int,
     level: float = 0.95,
     null: float | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
     n: dict[str, int] | None = None,
 ) -> Estimate:
     r"""Mean over repeated trainings, with an interval for new patients and new trainings.
@@ -54,6 +55,8 @@ def over_repeats(
         Confidence level.
     null : float, optional
         Value that the p-value is for; none by default.
+    bounds : (float, float)
+        Least and largest value that there can be; an interval ends there.
     n : dict of str to int, optional
         Counts to report, beside the number of trainings.
 
@@ -110,8 +113,8 @@ def over_repeats(
     return Estimate(
         name=name,
         estimate=mean,
-        low=mean - reach,
-        high=mean + reach,
+        low=max(mean - reach, bounds[0]),
+        high=min(mean + reach, bounds[1]),
         level=level,
         method=told,
         p_value=None if statistic is None else float(2 * stats.t.sf(abs(statistic), df)),

@@ -348,8 +348,9 @@ def curate(
             cohort, flow = select(cohort, task=task, age_min=age_min, age_max=age_max)
             # beside the processes that decode, its rows would stand in memory for nothing
             shelved = _Shelved.put(cohort, chunks / "cohort.parquet")
+            n_rows = cohort.n_images
             del cohort
-            return_freed_memory()
+            return_freed_memory(n_rows)
             read = _FromOtherTasks.of(parameters, otherwise=FromFiles(layout, root, image_size))
             files = decode_all(read, shelved.path, image_size, chunks, progress)
             # what a killed process leaves behind goes with the chunks
@@ -465,7 +466,7 @@ def _store(
     cohort = replace(cohort, frame=everybody[fault == ""])
     excluded = everybody[fault != ""].assign(reason=fault[fault != ""])
     del everybody, facts, fault
-    return_freed_memory()
+    return_freed_memory(cohort.n_images)
     with atomic_folder(target) as folder:
         excluded.drop(columns="quality_warning").to_parquet(folder / "excluded.parquet", index=False)
         large = (cohort.n_images, RESEMBLING, RESEMBLING)
@@ -480,9 +481,9 @@ def _store(
         cohort = cohort.assign(
             group_id=join_groups(ids.tolist(), cohort.frame["group_id"].tolist(), duplicates.pairs)
         )
-        return_freed_memory()
+        return_freed_memory(cohort.n_images)
         assignment, flow_of_parts = _parts(cohort, parameters)
-        return_freed_memory()
+        return_freed_memory(cohort.n_images)
         used = cohort.frame["image_id"].isin(assignment["image_id"]).to_numpy()
         if not used.all():
             cohort = cohort.keep(used)

@@ -112,6 +112,18 @@ def test_of_damaged_png_files_none_is_read_that_pillow_refuses(tmp_path: Path) -
     assert 0 < n_read < 400
 
 
+def test_nothing_but_the_error_is_said_of_a_png_file_that_is_cut_off(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = png(np.random.default_rng(0), 8)
+    path = tmp_path / "a.png"
+    for length in range(60, len(whole), 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DecodeError):
+            decode(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_luma_weights_of_colour(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), (255, 0, 0)).save(tmp_path / "red.png")
     assert decode(tmp_path / "red.png")[0, 0] == 76  # 0.299 * 255

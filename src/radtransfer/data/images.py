@@ -28,6 +28,10 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pillow modes of which mode L loses no depth; colour becomes luma (ITU-R BT.601), opacity is dropped."""
 
 
+PNG_END = b"IEND\xaeB`\x82"
+"""Last bytes of a PNG file that is whole: the name of its last chunk, and its checksum."""
+
+
 class DecodeError(DataError):
     """An image file that cannot be read as an image."""
 
@@ -74,9 +78,13 @@ def decode(path: Path) -> Grey:
 def _grey_png(path: Path, size: tuple[int, int]) -> Grey | None:
     """Pixels of a PNG file of mode L, which OpenCV reads faster than Pillow.
 
-    They are the same, and it takes no file that Pillow refuses. Of what it refuses Pillow has to say why.
+    They are the same, and it takes no file that Pillow refuses. Of what it refuses Pillow has to say why:
+    OpenCV writes on standard error, and is not asked about a file that is cut off.
     """
-    found = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    content = np.fromfile(path, dtype=np.uint8)
+    if content[-len(PNG_END) :].tobytes() != PNG_END:
+        return None
+    found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint8 or found.shape != size[::-1]:
         return None
     return cast("Grey", found)

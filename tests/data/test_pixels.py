@@ -124,6 +124,22 @@ def test_nothing_but_the_error_is_said_of_a_png_file_that_is_cut_off(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("length", [2**31 - 1, 2**30, 10_000, 0])
+def test_a_png_file_whose_chunk_has_another_length_than_it_tells_is_left_to_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """OpenCV would make room for all of it before it looks for it."""
+    whole = png(np.random.default_rng(0), 8)
+    place = whole.index(b"IDAT") - 4
+    path = tmp_path / "a.png"
+    path.write_bytes(whole[:place] + struct.pack(">I", length) + whole[place + 4 :])
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("OpenCV was asked"))
+    found, expected = by_us(path), by_pillow(path)
+    assert (found is None) == (expected is None)
+    if found is not None:
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_luma_weights_of_colour(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), (255, 0, 0)).save(tmp_path / "red.png")
     assert decode(tmp_path / "red.png")[0, 0] == 76  # 0.299 * 255

@@ -103,7 +103,14 @@ def test_the_watch_sees_what_it_is_for(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_files_that_once_broke_a_parser(tmp_path: Path) -> None:
     """Found by ``benchmarks/fuzz.py``; a file is made again by its parser's name and seed."""
-    once = [("phe_sich", 159), ("phe_sich", 261), ("table", 296), ("chestxray14", 313), ("luna16", 4)]
+    once = [
+        ("phe_sich", 159),
+        ("phe_sich", 261),
+        ("table", 296),
+        ("chestxray14", 313),
+        ("luna16", 4),
+        ("folder", 380),
+    ]
     with Worker(tmp_path) as worker:
         outcomes = [worker.parse(parser, seed) for parser, seed in once]
     assert [outcome.told for outcome in outcomes if not outcome.ok] == []

@@ -28,8 +28,11 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Pillow modes of which mode L loses no depth; colour becomes luma (ITU-R BT.601), opacity is dropped."""
 
 
-PNG_END = b"IEND\xaeB`\x82"
-"""Last bytes of a PNG file that is whole: the name of its last chunk, and its checksum."""
+PNG_BEGIN = 8
+"""Bytes of a PNG file before its first chunk."""
+
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""Last chunk of a PNG file: its length, name and checksum."""
 
 
 class DecodeError(DataError):
@@ -79,15 +82,27 @@ def _grey_png(path: Path, size: tuple[int, int]) -> Grey | None:
     """Pixels of a PNG file of mode L, which OpenCV reads faster than Pillow.
 
     They are the same, and it takes no file that Pillow refuses. Of what it refuses Pillow has to say why:
-    OpenCV writes on standard error, and is not asked about a file that is cut off.
+    OpenCV writes on standard error, and makes room for whatever length a damaged chunk tells. So it is not
+    asked about a file that is not chunk after chunk to its end.
     """
     content = np.fromfile(path, dtype=np.uint8)
-    if content[-len(PNG_END) :].tobytes() != PNG_END:
+    if not _is_chunks(content.data):
         return None
     found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint8 or found.shape != size[::-1]:
         return None
     return cast("Grey", found)
+
+
+def _is_chunks(png: memoryview) -> bool:
+    """Whether the chunks of a PNG file have the lengths they tell, and the last one ends the file."""
+    if png[-len(PNG_END) :] != PNG_END:
+        return False
+    start, last = PNG_BEGIN, len(png) - len(PNG_END)
+    while start < last:
+        # beside its data a chunk has a length, a name and a checksum of four bytes each
+        start += int.from_bytes(png[start : start + 4], "big") + 12
+    return start == last
 
 
 def _pixels(image: Image.Image) -> Grey:

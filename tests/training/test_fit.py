@@ -209,7 +209,8 @@ def test_steps_in_one_call_are_those_of_many(
     for each in (stage, replace(stage, at_once=None)):
         _restore(stage.model, start)
         losses = [fold._pass(each, replace(state, epoch=epoch)) for epoch in range(2)]
-        found.append((losses, _snapshot(stage.model)))
+        scores = [fold._scores(each, part).tolist() for part in ("validation", "test")]
+        found.append(((losses, scores), _snapshot(stage.model)))
     assert found[0][0] == found[1][0]
     for part, values in found[0][1].items():
         for mine, theirs in zip(values, found[1][1][part], strict=True):

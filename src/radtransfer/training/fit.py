@@ -712,7 +712,7 @@ class _Fold:
             targets = self.targets[labels[chosen]]
             weights = self.class_weights[labels[chosen]] if balanced else None
             if stage.at_once:
-                losses += stage.at_once(inputs, targets, weights, size).tolist()
+                losses += stage.at_once.train(inputs, targets, weights, size).tolist()
             else:
                 losses.append(train_step(model, inputs, targets, weights))
         sizes = [min(size, len(order) - start) for start in range(0, len(order), size)]
@@ -722,14 +722,19 @@ class _Fold:
         """Probabilities of the classes for the unchanged images of a part, shape (n, classes)."""
         rows = self.rows[part]
         size = self.job.options.batch_size
-        scores = []
-        for start in range(0, len(rows), size):
-            chosen = rows[start : start + size]
-            # filled up to the one batch shape, then cut off again
-            filled = np.resize(chosen, size)
-            output = np.asarray(stage.model.predict_on_batch(stage.source.batch(0, filled)))
-            scores.append(output[: len(chosen)].astype(np.float64))
-        return np.concatenate(scores)
+        # filled up to the one batch shape, then cut off again
+        batches = np.resize(rows, (math.ceil(len(rows) / size), size))
+        if stage.at_once:
+            features = stage.source.batch(0, batches.ravel())
+            scores = stage.at_once.predict(features.reshape(*batches.shape, -1))
+        else:
+            scores = np.stack(
+                [
+                    np.asarray(stage.model.predict_on_batch(stage.source.batch(0, chosen)))
+                    for chosen in batches
+                ]
+            )
+        return scores.reshape(batches.size, -1)[: len(rows)].astype(np.float64)
 
     def _validation_loss(self, stage: _Stage) -> float:
         labels = self.labels["validation"]

@@ -2,26 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import keras
+    from collections.abc import Callable
 
-ManySteps = Callable[[NDArray[Any], NDArray[Any], NDArray[Any] | None, int], NDArray[np.float32]]
+    import keras
+    from numpy.typing import NDArray
 
 STEPS_A_CALL = 64
 """So many batches of pooled features are held in memory."""
 
 
+@dataclass(frozen=True)
+class ManySteps:
+    """Steps of a model, one after the other inside one call; see :func:`many_steps`."""
+
+    _train: Callable[..., Any]
+    _predict: Callable[..., Any]
+
+    def train(
+        self, inputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None, size: int
+    ) -> NDArray[np.float32]:
+        """What :meth:`keras.Model.train_on_batch` does.
+
+        Parameters
+        ----------
+        inputs, targets : array, shape (n, ...)
+        weights : array of float, shape (n,), or None
+            Of the images.
+        size : int
+            Images a step; the last step takes what is left.
+
+        Returns
+        -------
+        array of float32, shape (steps,)
+            Losses.
+        """
+        data = (inputs, targets) if weights is None else (inputs, targets, weights)
+        losses: NDArray[np.float32] = self._train(np.array(size, dtype=np.int32), *data).numpy()
+        return losses
+
+    def predict(self, batches: NDArray[Any]) -> NDArray[np.float32]:
+        """What :meth:`keras.Model.predict_on_batch` does.
+
+        Parameters
+        ----------
+        batches : array, shape (steps, size, ...)
+
+        Returns
+        -------
+        array of float32, shape (steps, size, classes)
+        """
+        scores: NDArray[np.float32] = self._predict(batches).numpy()
+        return scores
+
+
 def many_steps(model: keras.Model) -> ManySteps | None:
-    """What :meth:`keras.Model.train_on_batch` does, step after step inside one call.
+    """Steps of a model inside one call.
 
     A head is so small that Keras's and Python's share of a step is as large as its arithmetic. The
-    steps are those of Keras itself: weights and losses are the same to the last bit.
+    steps are those of Keras itself: weights, losses and scores are the same to the last bit.
 
     Parameters
     ----------
@@ -30,10 +74,8 @@ def many_steps(model: keras.Model) -> ManySteps | None:
 
     Returns
     -------
-    callable or None
-        Inputs, targets, sample weights or None, and images a step to the losses of the steps; the
-        last step takes what is left. None where the backend is not TensorFlow, or several devices
-        share each batch.
+    ManySteps or None
+        None where the backend is not TensorFlow, or several devices share each batch.
     """
     from keras import backend
 
@@ -41,7 +83,7 @@ def many_steps(model: keras.Model) -> ManySteps | None:
         return None
     import tensorflow as tf
 
-    def run(size: Any, *data: Any) -> Any:
+    def train(size: Any, *data: Any) -> Any:
         n_images = tf.shape(data[0])[0]
 
         def step(start: Any, losses: Any) -> tuple[Any, Any]:
@@ -56,13 +98,9 @@ def many_steps(model: keras.Model) -> ManySteps | None:
         )
         return losses.stack()
 
-    compiled = tf.function(run, reduce_retracing=True, autograph=False)
+    def predict(batches: Any) -> Any:
+        return tf.map_fn(lambda batch: model(batch, training=False), batches, parallel_iterations=1)
 
-    def call(
-        inputs: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None, size: int
-    ) -> NDArray[np.float32]:
-        data = (inputs, targets) if weights is None else (inputs, targets, weights)
-        losses: NDArray[np.float32] = compiled(tf.constant(size), *map(tf.constant, data)).numpy()
-        return losses
-
-    return call
+    return ManySteps(
+        *(tf.function(function, reduce_retracing=True, autograph=False) for function in (train, predict))
+    )

@@ -184,6 +184,19 @@ def test_a_hospital_that_gives_the_label_away_is_found() -> None:
     assert site.low < 0.8 < site.high
 
 
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_it_is_found_although_one_half_of_the_patients_hardly_shows_it(seed: int) -> None:
+    label = np.tile([0, 1], 100)
+    fold = np.repeat([0, 1], 100)
+    rng = np.random.default_rng(seed)
+    shown = np.where(fold == 0, label, rng.integers(0, 2, 200)) ^ (rng.uniform(size=200) < 0.1)
+    scores = np.column_stack([1 - shown, shown]).astype(float)
+    result = cross_validated_auc(label, scores, fold, np.arange(200))
+    alone = cross_validated_auc(label[:100], scores[:100], fold[:100], np.arange(100))
+    assert alone.p_value is not None
+    assert result.p_value == pytest.approx(2 * alone.p_value)
+
+
 def test_clean_phantoms_stay_quiet() -> None:
     for seed in range(6):
         phantoms = generate(PhantomSpec(n_patients=100, size=32, seed=seed))

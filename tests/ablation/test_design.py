@@ -75,3 +75,12 @@ def test_stages_that_are_not_all_blocks_are_refused() -> None:
 def test_a_reference_has_to_be_a_level() -> None:
     with pytest.raises(InputError, match="level of dropout"):
         design.dropouts(BASE, [0.1])
+
+
+def test_depths_elsewhere_are_the_same_networks_on_other_images_and_from_one_seed() -> None:
+    factor = design.depths_elsewhere(BASE, "haemorrhage", "Haemorrhage", input_size=128)
+    assert (factor.key, factor.title) == ("depth_haemorrhage", "Haemorrhage")
+    assert list(factor.arms) == ["0", "1", "5"]
+    usual = BASE.options.model_copy(update={"input_size": 128, "seed": 7})
+    assert {arm.options for arm in factor.arms.values()} == {(usual,)}
+    assert factor.arms["5"].network == BASE.finetuned(5)

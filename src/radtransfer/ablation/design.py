@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,6 +175,26 @@ def depths(base: Base, blocks: Iterable[int]) -> Factor:
         label = "All blocks" if number == n_blocks else f"Last {number} of {n_blocks} blocks"
         arms[str(number)] = base.arm(label, base.finetuned(number), repeated=number == base.fine_tuned)
     return Factor("depth", "Trained", arms, "0")
+
+
+def depths_elsewhere(base: Base, where: str, title: str, *, input_size: int) -> Factor:
+    """The head, the usual last blocks and all blocks, where images or their size are others; one seed.
+
+    Parameters
+    ----------
+    base : Base
+    where : str
+        Part of names of numbers.
+    title : str
+        For readers.
+    input_size : int
+        Side of the input, pixels.
+    """
+    there = replace(
+        base, options=base.options.model_copy(update={"input_size": input_size}), seeds=base.seeds[:1]
+    )
+    factor = depths(there, (base.fine_tuned, len(base.blocks)))
+    return replace(factor, key=f"{factor.key}_{where}", title=title)
 
 
 def reinitialised(base: Base, stages: Mapping[str, Sequence[str]], *, trained: bool) -> Factor:

@@ -237,6 +237,7 @@ def record(
     *,
     compared: Mapping[str, Compared],
     shares: Mapping[float, Compared],
+    elsewhere: Sequence[str],
     race: Race,
     runs: Sequence[RunRecord],
     source: RunRecord,
@@ -253,6 +254,8 @@ def record(
         By key of the factor: ``start``, ``depth`` and ``lost`` at least.
     shares : mapping of float to Compared
         By share of the training patients; with the medical start last but one.
+    elsewhere : sequence of str
+        Tasks whose factor is ``depth_`` and their name.
     race : Race
     runs : sequence of RunRecord
         All that were trained.
@@ -278,6 +281,12 @@ def record(
     deepest = max(depth.levels, key=int)
     step.number("ablation.depth.usual", depth.difference(str(fine_tuned), "0", "auc"))
     step.number("ablation.depth.deepest", depth.difference(deepest, str(fine_tuned), "auc"))
+    for task in elsewhere:
+        there = compared[f"depth_{task}"]
+        last, every = str(fine_tuned), max(there.levels, key=int)
+        for trained, key in (("head", "0"), ("usual", last), ("all", every)):
+            step.number(f"ablation.elsewhere.{task}.{trained}", there.levels[key].metrics["auc"])
+        step.number(f"ablation.elsewhere.{task}.gain", there.difference(every, last, "auc"))
     for which, each in (("few", shares[min(shares)]), ("all", shares[max(shares)])):
         medical = next(key for key in each.levels if not key.startswith(("imagenet", "scratch")))
         step.number(f"ablation.medical.{which}", each.difference(medical, "imagenet", "auc"))

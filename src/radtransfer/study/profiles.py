@@ -286,9 +286,10 @@ class AblationParameters(EvaluationParameters):
 
     ``FINE_TUNED`` blocks are trained where "fine-tuned" is said without a number. ``STAGES`` are all blocks
     of the backbone, in order, under names. A factor whose list is empty is left out. Heads and last blocks
-    are trained in ``FOLDS_USED`` folds, whole networks, which take longest, in ``FOLDS_WHOLE``. ``SOURCE``
-    is the task that the medical start was trained for. ``WATTS`` is what the machine is assumed to draw
-    while it trains.
+    are trained in ``FOLDS_USED`` folds, whole networks, which take longest, in ``FOLDS_WHOLE``.
+    ``DEPTHS_ELSEWHERE`` names tasks in which the head, the last blocks and all blocks are trained too, with
+    the side of the input there. ``SOURCE`` is the task that the medical start was trained for. ``WATTS`` is
+    what the machine is assumed to draw while it trains.
     """
 
     TASK: TaskName
@@ -308,6 +309,7 @@ class AblationParameters(EvaluationParameters):
     FOLDS_WHOLE: FoldsUsed
     FINE_TUNED: Annotated[int, Field(ge=1)]
     DEPTHS: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    DEPTHS_ELSEWHERE: dict[TaskName, InputSize]
     STAGES: Annotated[dict[TaskName, Annotated[list[str], Field(min_length=1)]], Field(min_length=2)]
     RETRAINED: bool
     RESOLUTIONS: list[InputSize]
@@ -343,7 +345,7 @@ class AblationParameters(EvaluationParameters):
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that it names."""
-        return self.TASK, self.SOURCE
+        return tuple(dict.fromkeys((self.TASK, self.SOURCE, *self.DEPTHS_ELSEWHERE)))
 
     @property
     def uses_weights(self) -> bool:

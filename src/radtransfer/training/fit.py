@@ -8,7 +8,6 @@ epoch and ends with the very weights of an unbroken one.
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import time
@@ -384,8 +383,7 @@ def _train(
         left = held
     del stages
     # Keras keeps every model of a process alive until it is told not to
-    keras.utils.clear_session()
-    gc.collect()
+    keras.utils.clear_session(free_memory=True)
     return left
 
 

@@ -420,7 +420,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(
 
 def test_a_network_learns_what_it_is_shown(dataset: CuratedDataset, tmp_path: Path) -> None:
     (record,) = records(
-        dataset, RunStore(tmp_path), "custom_cnn_scratch", epochs=16, patience=16, dropout=0.0
+        dataset, RunStore(tmp_path), "custom_cnn_scratch", epochs=24, patience=24, dropout=0.0
     )
     losses = [epoch["loss"] for epoch in record.history]
     assert losses[-1] < losses[0] / 2

@@ -726,9 +726,10 @@ class _Fold:
             features = stage.source.batch(0, batches.ravel())
             scores = stage.at_once.predict(features.reshape(*batches.shape, -1))
         else:
+            # each of several devices gives all that it was given
             scores = np.stack(
                 [
-                    np.asarray(stage.model.predict_on_batch(stage.source.batch(0, chosen)))
+                    np.asarray(stage.model.predict_on_batch(stage.source.batch(0, chosen)))[:size]
                     for chosen in batches
                 ]
             )

@@ -98,7 +98,7 @@ def make_project(root: Path) -> Project:
     return small
 
 
-def write_dataset(folder: Path, image_ids: Sequence[str], task: str = "pneumonia") -> None:
+def write_dataset(folder: Path, image_ids: Sequence[str], task: str = "pneumonia", digest: str = "d") -> None:
     """Write a curated dataset without pixels: the last fifth held out, the others in two folds."""
     n = len(image_ids)
     ids = pd.Series(image_ids, dtype="str")
@@ -112,7 +112,7 @@ def write_dataset(folder: Path, image_ids: Sequence[str], task: str = "pneumonia
     folder.mkdir(parents=True, exist_ok=True)
     cohort.to_parquet(folder / "cohort.parquet", index=False)
     assignment.to_parquet(folder / "assignment.parquet", index=False)
-    told = {"dataset": "phantom_xray", "task": task, "tasks": [task], "classes": {}, "digest": "d"}
+    told = {"dataset": "phantom_xray", "task": task, "tasks": [task], "classes": {}, "digest": digest}
     told["source"] = str(folder)
     (folder / "curation.json").write_text(json.dumps(told))
     names = ("cohort.parquet", "assignment.parquet", "curation.json")

@@ -67,7 +67,10 @@ if TYPE_CHECKING:
     from radtransfer.study.profiles import Profile
 
 DATA: Final = "01_data_curation"
-"""The notebook that has to be run here, too: a chapter needs the images, and results hold none."""
+"""The notebook that has to be run here, too: a chapter needs the images, and results hold none.
+
+Others read of it which datasets there are; they stand while these are the same to the last bit.
+"""
 
 
 def supplement(name: str, notebooks: Sequence[str], *, reporter: Reporter | None = None) -> Path:
@@ -91,7 +94,7 @@ def supplement(name: str, notebooks: Sequence[str], *, reporter: Reporter | None
     ------
     InputError
         If the profile may not be published, or a notebook that stands is not as it was published, reads
-        one that is executed, or was run otherwise in this work folder.
+        one that is executed (but for the data), or was run otherwise in this work folder.
     DataError
         If the published results are damaged, or are not of the data at hand.
     StepError
@@ -122,6 +125,8 @@ def supplement(name: str, notebooks: Sequence[str], *, reporter: Reporter | None
                     )
                 seconds[notebook] = monotonic() - start
                 reporter.line(f"done    {notebook} in {duration(seconds[notebook])}")
+                if notebook == DATA:
+                    _check_data(executed[-1], results)
         partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=results.parent))
         try:
             shutil.copytree(results, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CHECKSUMS))
@@ -140,16 +145,12 @@ def _check_choice(profile: Profile, notebooks: Sequence[str], published: Mapping
     for name in notebooks:
         if name not in profile.notebooks:
             raise InputError(f"profile {profile.name!r} does not run {name!r}")
-    if DATA in notebooks:
-        raise InputError(
-            f"everything rests on {DATA}", hint=f"radtransfer run and publish --profile {profile.name}"
-        )
     for name in profile.notebooks:
         if name in notebooks:
             continue
         if name not in published:
             raise InputError(f"{name} is not published", hint="name it, too")
-        if later := [need for need in NOTEBOOKS[name].needs if need in notebooks]:
+        if later := [need for need in NOTEBOOKS[name].needs if need in notebooks and need != DATA]:
             raise InputError(f"{name} reads {later[0]}, which is executed anew", hint="name it, too")
 
 
@@ -165,6 +166,20 @@ def _check_kept(profile: Profile, kept: Mapping[str, Record], results: Path) -> 
             raise InputError(f"the code of {name} is not what it was published with", hint="name it, too")
 
 
+def _check_data(record: Record, results: Path) -> None:
+    """Refuse data that are not those of the published chapters."""
+    made = {
+        task: load_json(paths.curated_dir() / folder / "curation.json")["digest"]
+        for task, folder in record.datasets.items()
+    }
+    told = {path.stem: load_json(path)["digest"] for path in (results / "curation").glob("*.json")}
+    if made != told:
+        raise DataError(
+            f"{DATA} makes other data than the published results are of",
+            hint=f"radtransfer run and publish --profile {record.profile}",
+        )
+
+
 def _code(notebook: dict[str, Any]) -> list[str]:
     return [
         "".join(cell["source"])
@@ -177,7 +192,7 @@ def _lay_out(profile: Profile, kept: Mapping[str, Record], results: Path) -> Non
     """Published records and predictions where notebooks look for them, beside the data they are of."""
     folder = paths.study_dir(profile.name) / "records"
     own = folder / f"{DATA}.json"
-    if not own.is_file():
+    if DATA in kept and not own.is_file():
         raise InputError(
             f"{DATA} was not run in {paths.work_dir()}",
             hint=f"radtransfer run --profile {profile.name} --only {DATA}",

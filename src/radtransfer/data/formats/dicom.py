@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, model_validator
 
 from radtransfer.data import dicom
 from radtransfer.data.cohort import Cohort
 from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.formats.common import parse_options
-from radtransfer.data.formats.labelling import ClassFolders, LabelTable, attach_labels
+from radtransfer.data.formats.labelling import LabelledFiles, attach_labels
 from radtransfer.data.images import DecodeError
 from radtransfer.errors import DataError
 
@@ -39,44 +38,25 @@ KEYS = {
 """What a table's labels may be for, and the column of the cohort that has it."""
 
 
-class Options(BaseModel):
-    """What a manifest entry says of a folder of DICOM files.
+class Options(LabelledFiles):
+    """What a manifest entry says of a folder of DICOM files; without a window each file has its own.
 
     Attributes
     ----------
-    labels : LabelTable, optional
-        Table of labels.
     labels_are_for : str
         Attribute whose values the table's key column holds, or ``path``.
-    folders : ClassFolders, optional
-        Folders that are classes.
     patient : {"PatientID", "StudyInstanceUID"}
         What tells patients apart. The study is the second best, for files whose patient was emptied: two
         studies of one patient then count as two patients.
-    window : tuple of float, optional
-        Centre and width, for instance in HU; otherwise each file's own.
     skip_damaged : bool
         Whether a damaged file is left out and told of instead of refusing the folder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    labels: LabelTable | None = None
     labels_are_for: Literal[
         "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "path"
     ] = "SOPInstanceUID"
-    folders: ClassFolders | None = None
     patient: Literal["PatientID", "StudyInstanceUID"] = "PatientID"
-    window: tuple[float, float] | None = None
     skip_damaged: bool = False
-
-    @model_validator(mode="after")
-    def _has_labels(self) -> Options:
-        if self.labels is None and self.folders is None:
-            raise ValueError("name a table in labels, or classes in folders")
-        if self.window is not None and self.window[1] <= 0:
-            raise ValueError("the width of the window is not positive")
-        return self
 
 
 def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:

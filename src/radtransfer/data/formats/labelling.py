@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from radtransfer.data.cohort import LABEL
 from radtransfer.data.delimited import read_delimited
@@ -60,6 +60,34 @@ class ClassFolders(BaseModel):
 
     task: Task
     classes: tuple[str, ...] = Field(min_length=2)
+
+
+class LabelledFiles(BaseModel):
+    """What manifest entries of files without labels have in common.
+
+    Attributes
+    ----------
+    labels : LabelTable, optional
+        Table of labels.
+    folders : ClassFolders, optional
+        Folders that are classes.
+    window : tuple of float, optional
+        Centre and width, for instance in HU.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: LabelTable | None = None
+    folders: ClassFolders | None = None
+    window: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _has_labels(self) -> LabelledFiles:
+        if self.labels is None and self.folders is None:
+            raise ValueError("name a table in labels, or classes in folders")
+        if self.window is not None and self.window[1] <= 0:
+            raise ValueError("the width of the window is not positive")
+        return self
 
 
 def attach_labels(

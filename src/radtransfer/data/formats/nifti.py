@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk  # noqa: N813
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator
 
 from radtransfer.data.dicom import apply_window
 from radtransfer.data.formats import NO_OPTIONS
 from radtransfer.data.formats.common import NO_PATIENTS, cohort, parse_options
 from radtransfer.data.formats.folder import names_patient, patient_of
-from radtransfer.data.formats.labelling import ClassFolders, LabelTable, attach_labels
+from radtransfer.data.formats.labelling import LabelledFiles, attach_labels
 from radtransfer.data.images import DecodeError
 from radtransfer.data.volumes import NIFTI_SUFFIXES, count_slices, read_volume
 from radtransfer.errors import DataError
@@ -42,41 +42,22 @@ PERCENTILES = (0.5, 99.5)
 """Of a volume's values: what is shown black and white without a window."""
 
 
-class Options(BaseModel):
+class Options(LabelledFiles):
     """What a manifest entry says of a folder of NIfTI files.
 
     Attributes
     ----------
     rows : {"slice", "volume"}
         Whether a cohort has a row per axial slice, or one per volume, whose image is the middle slice.
-    labels : LabelTable, optional
-        Table of labels.
     labels_are_for : {"path", "patient"}
         What the table's key column holds.
-    folders : ClassFolders, optional
-        Folders that are classes.
     patient : str, optional
         Regular expression, searched for in a file's path, whose group ``patient`` tells patients apart.
-    window : tuple of float, optional
-        Centre and width, for instance in HU.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     rows: Literal["slice", "volume"] = "slice"
-    labels: LabelTable | None = None
     labels_are_for: Literal["path", "patient"] = "path"
-    folders: ClassFolders | None = None
     patient: Annotated[str, AfterValidator(names_patient)] | None = None
-    window: tuple[float, float] | None = None
-
-    @model_validator(mode="after")
-    def _has_labels(self) -> Options:
-        if self.labels is None and self.folders is None:
-            raise ValueError("name a table in labels, or classes in folders")
-        if self.window is not None and self.window[1] <= 0:
-            raise ValueError("the width of the window is not positive")
-        return self
 
 
 def read_cohort(root: Path, options: Mapping[str, Any] = NO_OPTIONS) -> Cohort:

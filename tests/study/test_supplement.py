@@ -154,6 +154,10 @@ def test_curation_is_done_anew_while_the_data_are_the_same(published: Project) -
     profile(published, DATA, BASELINES, **{DATA: 5})
     supplement("small", [DATA])
     verify_results(results)
+    after = tree(results)
+    told = {name for name in before if name.startswith(("curation/", "cohorts/"))}
+    assert told
+    assert {name: after.get(name) for name in told} == {name: before[name] for name in told}
     assert pd.read_csv(results / "tables" / f"{DATA}.csv")["n"].tolist() == [5]
     numbers = {n["key"]: n["value"] for n in json.loads((results / "numbers.json").read_text())["numbers"]}
     assert (numbers["data.seed"], numbers["trad.seed"]) == (5, 1)

@@ -197,7 +197,7 @@ def test_steps_in_one_call_are_those_of_many(
     dataset: CuratedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
 ) -> None:
     """To the last bit, with dropout, calls of several lengths and a last batch of another size."""
-    monkeypatch.setattr(fit, "STEPS_A_CALL", 5)
+    monkeypatch.setattr(fit, "STEPS_A_CALL", 2)
     fold, (stage,) = prepared(
         job_of(dataset, "mobilenet_frozen", batch_size=7, class_weights=weights), tmp_path
     )

@@ -237,7 +237,7 @@ def record(
     *,
     compared: Mapping[str, Compared],
     shares: Mapping[float, Compared],
-    elsewhere: Sequence[str],
+    elsewhere: Mapping[str, Compared],
     race: Race,
     runs: Sequence[RunRecord],
     source: RunRecord,
@@ -254,8 +254,8 @@ def record(
         By key of the factor: ``start``, ``depth`` and ``lost`` at least.
     shares : mapping of float to Compared
         By share of the training patients; with the medical start last but one.
-    elsewhere : sequence of str
-        Tasks whose factor is ``depth_`` and their name.
+    elsewhere : mapping of str to Compared
+        Depths by other task, or by the same at another size.
     race : Race
     runs : sequence of RunRecord
         All that were trained.
@@ -281,8 +281,7 @@ def record(
     deepest = max(depth.levels, key=int)
     step.number("ablation.depth.usual", depth.difference(str(fine_tuned), "0", "auc"))
     step.number("ablation.depth.deepest", depth.difference(deepest, str(fine_tuned), "auc"))
-    for task in elsewhere:
-        there = compared[f"depth_{task}"]
+    for task, there in elsewhere.items():
         last, every = str(fine_tuned), max(there.levels, key=int)
         for trained, key in (("head", "0"), ("usual", last), ("all", every)):
             step.number(f"ablation.elsewhere.{task}.{trained}", there.levels[key].metrics["auc"])

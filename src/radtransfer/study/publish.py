@@ -155,10 +155,7 @@ def _gather(profile: Profile, folder: Path) -> None:
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for name in names for path in sorted((study / kind).glob(f"{name}.*"))):
                 copy_file(path, folder / kind / path.name)
-        for task, name in record.datasets.items():
-            freeze_cohort(
-                CuratedDataset.open(paths.curated_dir() / name), folder / COHORTS / f"{task}.parquet"
-            )
+        freeze_cohorts(record, folder)
     for name in profile.notebooks:
         notebook = json.loads((study / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
         write_json(folder / "notebooks" / f"{name}.ipynb", clean_notebook(notebook))
@@ -190,13 +187,36 @@ def gather_evidence(profile: Profile, folder: Path) -> tuple[list[Record], list[
     freeze_runs(runs, folder / RUNS)
     freeze_records(records, folder / RECORDS)
     for record in records:
-        for task, name in record.datasets.items():
-            dataset = CuratedDataset.open(paths.curated_dir() / name)
-            write_json(folder / "curation" / f"{task}.json", anonymous(dataset.info))
+        freeze_curation(record, folder)
     copy_file(study / "profile.yaml", folder / "profile.yaml")
     write_json(folder / "environment.json", describe_environment(study, runs))
     write_json(folder / "timings.json", _timings(profile, runs))
     return records, runs
+
+
+def freeze_curation(record: Record, folder: Path) -> None:
+    """Write what the curation of each dataset of a record found.
+
+    Parameters
+    ----------
+    record : Record
+    folder : Path
+        Of the publication.
+
+    Raises
+    ------
+    DataError
+        If a dataset is not there, or damaged.
+    """
+    for task, name in record.datasets.items():
+        dataset = CuratedDataset.open(paths.curated_dir() / name)
+        write_json(folder / "curation" / f"{task}.json", anonymous(dataset.info))
+
+
+def freeze_cohorts(record: Record, folder: Path) -> None:
+    """Write who is in each dataset of a record; as :func:`freeze_curation`."""
+    for task, name in record.datasets.items():
+        freeze_cohort(CuratedDataset.open(paths.curated_dir() / name), folder / COHORTS / f"{task}.parquet")
 
 
 def _unique(records: list[Record]) -> list[str]:

@@ -52,6 +52,8 @@ from radtransfer.study.publish import (
     check_size,
     clean_notebook,
     copy_file,
+    freeze_cohorts,
+    freeze_curation,
     swap,
     timing,
     trained_on,
@@ -238,6 +240,8 @@ def _replace(
                 for path in [path for each in names for path in (folder / kind).glob(f"{each}.*")]:
                     path.unlink()
     for record in executed:
+        freeze_curation(record, folder)
+        freeze_cohorts(record, folder)
         for kind, names in (("figures", record.figures), ("tables", record.tables)):
             for path in (path for each in names for path in sorted((study / kind).glob(f"{each}.*"))):
                 copy_file(path, folder / kind / path.name)

@@ -722,18 +722,18 @@ class _Fold:
         size = self.job.options.batch_size
         # filled up to the one batch shape, then cut off again
         batches = np.resize(rows, (math.ceil(len(rows) / size), size))
-        if stage.at_once:
-            features = stage.source.batch(0, batches.ravel())
-            scores = stage.at_once.predict(features.reshape(*batches.shape, -1))
-        else:
-            # each of several devices gives all that it was given
-            scores = np.stack(
-                [
-                    np.asarray(stage.model.predict_on_batch(stage.source.batch(0, chosen)))[:size]
-                    for chosen in batches
-                ]
-            )
-        return scores.reshape(batches.size, -1)[: len(rows)].astype(np.float64)
+        span = STEPS_A_CALL if stage.at_once else 1
+        scores = []
+        for start in range(0, len(batches), span):
+            chosen = batches[start : start + span]
+            inputs = stage.source.batch(0, chosen.ravel())
+            if stage.at_once:
+                output = stage.at_once.predict(inputs.reshape(*chosen.shape, -1))
+                scores.append(output.reshape(chosen.size, -1))
+            else:
+                # each of several devices gives all that it was given
+                scores.append(np.asarray(stage.model.predict_on_batch(inputs))[:size])
+        return np.concatenate(scores)[: len(rows)].astype(np.float64)
 
     def _validation_loss(self, stage: _Stage) -> float:
         labels = self.labels["validation"]

@@ -16,9 +16,10 @@ with ``training=False``, and puts pooling and the head on it; ``fit`` trains it 
   than those of two seeds of ours, in root mean square.
 - *Rates*: heads of five learning rates, against the first. The pass is timed once and counted on both
   sides. Target: under 1.3 times as long.
-- *Forward*: arithmetic of the pass against the machine's best matrix product, measured before and after it.
-  Target: 0.8 of it. Where the processor multiplies bfloat16: that pass, and the AUC of heads on it. Target:
-  1.5 times faster.
+- *Forward*: arithmetic of the pass against the machine's matrix product. The clock of a processor that others
+  share changes by the minute, so the product is timed in pauses of the pass, which are not counted: the best
+  of each pause, and of them the mean. Target: 0.8 of it. The fastest of all products is reported, too. Where
+  the processor multiplies bfloat16: that pass, and the AUC of heads on it. Target: 1.5 times faster.
 - *Input*: an epoch of training all of a network, against as many steps on one batch that is there already,
   in turns. The fastest networks are the hardest case. Target: 5 % more.
 
@@ -130,8 +131,9 @@ def forward(dataset: CuratedDataset) -> dict[str, Any]:
     from radtransfer.models.weights import load_backbone, obtain_weights
 
     weights = obtain_weights("vgg16")
-    before = matrix_product()
-    seconds, base = pass_through(dataset, "float32")
+    pauses = Pauses()
+    seconds, base = pass_through(dataset, "float32", pauses)
+    seconds -= pauses.seconds
     flop = sum(
         2 * np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])
         for layer in base.layers
@@ -143,7 +145,8 @@ def forward(dataset: CuratedDataset) -> dict[str, Any]:
         "weights": weights.kind,
         "seconds": seconds,
         "gflops": float(flop) * n_images / seconds / 1e9,
-        "peak_gflops": max(before, matrix_product()),
+        "product_gflops": statistics.mean(pauses.rates),
+        "fastest_gflops": max(pauses.rates),
         "bfloat16": None,
     }
     info = Path("/proc/cpuinfo")
@@ -164,22 +167,33 @@ def forward(dataset: CuratedDataset) -> dict[str, Any]:
     return found
 
 
-def matrix_product(side: int = 3072) -> float:
-    """Highest rate of a product of square matrices in GFLOP/s, by TensorFlow or NumPy."""
-    import tensorflow as tf
+class Pauses:
+    """Progress of a pass that times products of square matrices, by TensorFlow and NumPy, while it waits."""
 
-    matrix = np.random.default_rng(0).random((side, side), dtype=np.float32)
-    tensor = tf.constant(matrix)
-    product = tf.function(lambda: tf.matmul(tensor, tensor))
-    best = np.inf
-    for work in (lambda: product().numpy(), lambda: matrix @ matrix):
-        work()
-        for _ in range(5):
-            best = min(best, timed(work))
-    return 2 * side**3 / best / 1e9
+    def __init__(self, side: int = 3072, repeats: int = 3) -> None:
+        import tensorflow as tf
+
+        matrix = np.random.default_rng(0).random((side, side), dtype=np.float32)
+        tensor = tf.constant(matrix)
+        product = tf.function(lambda: tf.matmul(tensor, tensor))
+        self.works: tuple[Callable[[], object], ...] = (lambda: product().numpy(), lambda: matrix @ matrix)
+        self.flop, self.repeats = 2 * side**3, repeats
+        self.rates: list[float] = []
+        """The best of each pause, GFLOP/s."""
+        self.seconds = 0.0
+        for work in self.works:
+            work()
+
+    def __call__(self, _: str) -> None:
+        start = perf_counter()
+        best = min(timed(work) for work in self.works for _ in range(self.repeats))
+        self.rates.append(self.flop / best / 1e9)
+        self.seconds += perf_counter() - start
 
 
-def pass_through(dataset: CuratedDataset, precision: str) -> tuple[float, Any]:
+def pass_through(
+    dataset: CuratedDataset, precision: str, progress: Callable[[str], None] = quiet
+) -> tuple[float, Any]:
     """Seconds of the pass that heads and last blocks start from, and the backbone."""
     from radtransfer.models.registry import backbone
     from radtransfer.models.weights import load_backbone, obtain_weights
@@ -196,7 +210,7 @@ def pass_through(dataset: CuratedDataset, precision: str) -> tuple[float, Any]:
         precision=precision,  # type: ignore[arg-type]
     )
     taps = (Tap(parts.blocks[-1][1], pooled=True), Tap(str(parts.cut(1)), pooled=False))
-    stored_activations(views, parts, base, taps)
+    stored_activations(views, parts, base, taps, progress=progress)
     return perf_counter() - start, base
 
 
@@ -427,7 +441,7 @@ def run(work: Path, n_images: int, size: int) -> dict[str, Any]:
         "blocks_difference": difference(tuned["scores"], guided["scores"])
         / difference(tuned["scores"], tuned["other_seed"]),
         "rates": (one + ours["further_seconds"]) / one,
-        "forward": once["gflops"] / once["peak_gflops"],
+        "forward": once["gflops"] / once["product_gflops"],
         "input": max(one["ratio"] for one in parts["input_share"].values()),
     }
     if once["bfloat16"]:
@@ -450,7 +464,11 @@ def run(work: Path, n_images: int, size: int) -> dict[str, Any]:
             "guide_blocks": guided["seconds"],
         },
         "blocks_largest_difference": difference(tuned["scores"], guided["scores"], largest=True),
-        "gflops": [once["gflops"], once["peak_gflops"]],
+        "gflops": {
+            "pass": once["gflops"],
+            "product": once["product_gflops"],
+            "fastest_product": once["fastest_gflops"],
+        },
         "bfloat16": once["bfloat16"],
         "input": parts["input_share"],
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from radtransfer.evaluation.performance import METRICS, Evaluation
+from radtransfer.evaluation.voting import soft_vote
 from radtransfer.report import figures
 from radtransfer.report.labels import (
     SCRATCH_NETWORK,
@@ -30,6 +31,21 @@ DRAWN = ("auc", "accuracy")
 """Those of them that the figure shows."""
 
 CURVE_NAMES = {"roc": "ROC", "pr": "Precision-recall"}
+
+VOTES = {
+    "transfer": "All transfer networks together",
+    "traditional": "All traditional baselines together",
+    "both": "Both kinds together",
+}
+"""Models that vote, each with the same weight."""
+
+VOTE_DIFFERENCES = (
+    ("transfer", "network"),
+    ("traditional", "baseline"),
+    ("both", "network"),
+    ("both", "baseline"),
+)
+"""Vote, and the best single model that it is held against."""
 
 
 def label_of(evaluation: Evaluation, model: str) -> str:
@@ -235,6 +251,67 @@ def differences(step: Step, evaluation: Evaluation) -> Figure:
             "clear of the dashed line at zero tells the two apart."
         ),
         data=data,
+    )
+
+
+def with_votes(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
+    """Predictions of the best network, of the best traditional baseline and of :data:`VOTES`."""
+    best = best_of_kind(evaluation)
+    members = {
+        kind: [name for name in evaluation.models if family(name) == kind]
+        for kind in ("transfer", "traditional")
+    }
+    members["both"] = members["transfer"] + members["traditional"]
+    single = predictions["model"].isin([best["network"], best["traditional"]])
+    return pd.concat(
+        [predictions.loc[single], *(soft_vote(predictions, members[vote], name=vote) for vote in VOTES)],
+        ignore_index=True,
+    )
+
+
+def votes(step: Step, evaluation: Evaluation) -> Figure:
+    """Votes beside the best single models: AUCs, drawn, and paired differences; all recorded.
+
+    ``evaluation`` is of :func:`with_votes`.
+    """
+    task = evaluation.task
+    names = {model: VOTES.get(model) or label_of(evaluation, model) for model in evaluation.models}
+    single = {
+        "baseline" if family(model) == "traditional" else "network": model
+        for model in names
+        if model not in VOTES
+    }
+    for vote in VOTES:
+        step.number(
+            f"vote.{task}.{vote}.auc",
+            evaluation.models[vote].metrics["auc"],
+            description=f"{task_label(task)}: AUC, {names[vote]}",
+        )
+    for vote, kind in VOTE_DIFFERENCES:
+        step.number(
+            f"vote.{task}.{vote}-{kind}.auc",
+            evaluation.difference(vote, single[kind], "auc"),
+            description=f"{task_label(task)}: AUC, {names[vote]} − {names[single[kind]]}",
+        )
+    rows = evaluation.metrics_table().query("metric == 'auc'").copy()
+    rows["label"] = [names[model] for model in rows["model"]]
+    rows["group"] = ["Together" if model in VOTES else "Best of its kind" for model in rows["model"]]
+    return step.figure(
+        f"votes_{task}",
+        figures.forest(rows, xlabel=f"Cross-validated AUC ({evaluation.level:.0%} CI)"),
+        alt=(
+            "Forest plot of the AUC of votes and of the best single models. "
+            + "; ".join(
+                f"{row['label']} {row['estimate']:.3f} ({_interval_text(row['low'], row['high'])})"
+                for row in rows.to_dict("records")
+            )
+            + "."
+        ),
+        caption=(
+            "AUC of votes and of the single models that are best by validation AUC, "
+            f"{_mean_over(evaluation)}, with intervals that resample {resampled(evaluation)}."
+        ),
+        data=rows,
     )
 
 

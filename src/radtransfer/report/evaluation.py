@@ -43,9 +43,10 @@ VOTE_DIFFERENCES = (
     ("transfer", "network"),
     ("traditional", "baseline"),
     ("both", "network"),
-    ("both", "baseline"),
+    ("both", "transfer"),
+    ("both", "traditional"),
 )
-"""Vote, and the best single model that it is held against."""
+"""Vote, and what it is held against: another vote, the best single network or traditional baseline."""
 
 
 def label_of(evaluation: Evaluation, model: str) -> str:
@@ -276,7 +277,7 @@ def votes(step: Step, evaluation: Evaluation) -> Figure:
     """
     task = evaluation.task
     names = {model: VOTES.get(model) or label_of(evaluation, model) for model in evaluation.models}
-    single = {
+    models = {vote: vote for vote in VOTES} | {
         "baseline" if family(model) == "traditional" else "network": model
         for model in names
         if model not in VOTES
@@ -287,11 +288,11 @@ def votes(step: Step, evaluation: Evaluation) -> Figure:
             evaluation.models[vote].metrics["auc"],
             description=f"{task_label(task)}: AUC, {names[vote]}",
         )
-    for vote, kind in VOTE_DIFFERENCES:
+    for vote, reference in VOTE_DIFFERENCES:
         step.number(
-            f"vote.{task}.{vote}-{kind}.auc",
-            evaluation.difference(vote, single[kind], "auc"),
-            description=f"{task_label(task)}: AUC, {names[vote]} − {names[single[kind]]}",
+            f"vote.{task}.{vote}-{reference}.auc",
+            evaluation.difference(vote, models[reference], "auc"),
+            description=f"{task_label(task)}: AUC, {names[vote]} − {names[models[reference]]}",
         )
     rows = evaluation.metrics_table().query("metric == 'auc'").copy()
     rows["label"] = [names[model] for model in rows["model"]]

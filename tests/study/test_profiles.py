@@ -12,6 +12,7 @@ from radtransfer.study.profiles import (
     NOTEBOOKS,
     Notebook,
     check_notebook,
+    check_parameters,
     declared_parameters,
     load_profile,
     profile_names,
@@ -139,6 +140,23 @@ def test_baselines_and_networks_score_the_same_folds(project: Project, changes: 
     notebooks["03_transfer_learning"] |= changes
     project.write_profile(notebooks=notebooks)
     assert load_profile("small").notebooks["03_transfer_learning"].model_dump() == notebooks[names[2]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"FOLDS_USED_OF": {"tumour": 2}}, "FOLDS_USED_OF: tumour is not among DEPTHS_ELSEWHERE"),
+        ({"FINE_TUNED": 3}, "FINE_TUNED: 3 is not among DEPTHS"),
+        ({"SOURCE": "pneumonia"}, "SOURCE: the task itself"),
+    ],
+)
+def test_an_ablation_that_contradicts_itself_is_refused(changes: dict[str, Any], said: str) -> None:
+    notebook = NOTEBOOKS["05_ablation"]
+    given = {name: value for name, value in declared_parameters(notebook).items() if name != "STUDY_DIR"}
+    assert given["TASK"] == "pneumonia"
+    check_parameters(notebook, given)
+    with pytest.raises(InputError, match=said):
+        check_parameters(notebook, given | changes)
 
 
 def test_every_problem_is_told_at_once(project: Project) -> None:

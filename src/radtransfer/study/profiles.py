@@ -288,8 +288,9 @@ class AblationParameters(EvaluationParameters):
     of the backbone, in order, under names. A factor whose list is empty is left out. Heads and last blocks
     are trained in ``FOLDS_USED`` folds, whole networks, which take longest, in ``FOLDS_WHOLE``.
     ``DEPTHS_ELSEWHERE`` names tasks in which the head, the last blocks and all blocks are trained too, with
-    the side of the input there. ``SOURCE`` is the task that the medical start was trained for. ``WATTS`` is
-    what the machine is assumed to draw while it trains.
+    the side of the input there; ``FOLDS_USED_OF`` is in how many folds, where it is not ``FOLDS_USED``.
+    ``SOURCE`` is the task that the medical start was trained for. ``WATTS`` is what the machine is assumed to
+    draw while it trains.
     """
 
     TASK: TaskName
@@ -306,6 +307,7 @@ class AblationParameters(EvaluationParameters):
     VALIDATION_FRACTION: Fraction
     N_SEEDS: Annotated[int, Field(ge=1, le=100)]
     FOLDS_USED: FoldsUsed
+    FOLDS_USED_OF: dict[TaskName, FoldsUsed]
     FOLDS_WHOLE: FoldsUsed
     FINE_TUNED: Annotated[int, Field(ge=1)]
     DEPTHS: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
@@ -338,6 +340,9 @@ class AblationParameters(EvaluationParameters):
             values = getattr(self, tried)
             if values and usual not in values:
                 raise ValueError(f"{tried}: {usual}, the usual value, is not among them")
+        for task in self.FOLDS_USED_OF:
+            if task not in self.DEPTHS_ELSEWHERE:
+                raise ValueError(f"FOLDS_USED_OF: {task} is not among DEPTHS_ELSEWHERE")
         if self.SOURCE == self.TASK:
             raise ValueError("SOURCE: the task itself is no other domain")
         return self
@@ -750,7 +755,8 @@ def _across(notebooks: Mapping[str, NotebookParameters]) -> list[str]:
             if used > curation.N_FOLDS:
                 problems.append(f"{name}: FOLDS_USED {used} is above N_FOLDS {curation.N_FOLDS}")
         if isinstance(parameters, AblationParameters):
-            used = max(parameters.FOLDS_USED or 0, parameters.FOLDS_WHOLE or 0)
+            folds = (parameters.FOLDS_USED, parameters.FOLDS_WHOLE, *parameters.FOLDS_USED_OF.values())
+            used = max(filter(None, folds), default=0)
             if used > curation.N_FOLDS:
                 problems.append(f"{name}: {used} folds are above N_FOLDS {curation.N_FOLDS}")
         for task in getattr(parameters, "tasks", ()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radtransfer.ablation.compare import compare_levels, race
+from radtransfer.ablation.compare import compare_levels, gave_back, race
 from radtransfer.ablation.design import Arm, Factor, Trained
 from radtransfer.errors import InputError
 from radtransfer.stats.paired import corrected_resampled_t
@@ -32,6 +32,7 @@ def record(
     *,
     signal: float,
     losses: tuple[float, ...],
+    tuned: tuple[float, ...] = (),
     images: str = "",
 ) -> RunRecord:
     """Run whose scores hold the label with that strength."""
@@ -54,7 +55,11 @@ def record(
     return store.write(
         spec,
         table,
-        history=[{"epoch": i + 1, "loss": loss, "validation_loss": loss} for i, loss in enumerate(losses)],
+        history=[
+            {"stage": stage, "epoch": i + 1, "loss": loss, "validation_loss": loss}
+            for stage, part in (("head", losses), ("blocks", tuned))
+            for i, loss in enumerate(part)
+        ],
         metrics={"n_trainable": 10},
         timings={"epochs": len(losses), "train_s": 1.0, "n_train": 200, "n_test": 90},
     )
@@ -158,3 +163,30 @@ def test_a_race_of_other_seeds_is_refused(store: RunStore) -> None:
     fast = trained(store, "fast", signal=1, seeds=(2, 1))
     with pytest.raises(InputError, match="same folds and seeds"):
         race(slow, fast, level=0.95)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "back"),
+    [((), False), ((0.6, 0.5), True), ((0.6, 0.39, 0.7), False), ((0.4,), True)],
+)
+def test_a_run_gave_back_its_head_if_nothing_came_below_it(
+    store: RunStore, tuned: tuple[float, ...], back: bool
+) -> None:
+    run = record(store, "one", 0, 1, signal=1, losses=(0.5, 0.4, 0.45), tuned=tuned)
+    assert gave_back(run) is back
+
+
+def test_levels_count_the_runs_that_gave_back_their_head(store: RunStore) -> None:
+    head = trained(store, "head", signal=1)
+    kept, changed = (
+        tuple(
+            record(store, "tuned", fold, seed, signal=1, losses=(0.5,), tuned=(loss,))
+            for fold, loss in ((0, 0.6), (1, other))
+        )
+        for seed, other in ((1, 0.6), (2, 0.3))
+    )
+    tuned = Trained(head.arm, (kept, changed))
+    factor = Factor("depth", "Depth", {"head": head.arm, "tuned": tuned.arm}, "head")
+    found = compare_levels(factor, {"head": head, "tuned": tuned}, n_resamples=20, level=0.95, seed=1).levels
+    assert (found["head"].n_given_back, found["head"].n_tuned) == (0, 0)
+    assert (found["tuned"].n_given_back, found["tuned"].n_tuned) == (3, 4)

@@ -45,6 +45,10 @@ class Level:
         Mean training time a run, s.
     n_trainable : int
         Trained parameters.
+    n_tuned : int
+        Runs of more than one stage: a head, then blocks with it.
+    n_given_back : int
+        Those of them that changed nothing after the head (:func:`gave_back`).
     values : dict of str to tuple of float
         The measures of each training.
     samples : dict of str to array of float, shape (trainings, n_resamples)
@@ -56,6 +60,8 @@ class Level:
     epochs: float
     seconds: float
     n_trainable: int
+    n_tuned: int
+    n_given_back: int
     values: Mapping[str, tuple[float, ...]]
     samples: Mapping[str, NDArray[np.float64]]
 
@@ -209,6 +215,8 @@ def compare_levels(
             epochs=float(np.mean([record.timings["epochs"] for record in records])),
             seconds=float(np.mean([record.timings["train_s"] for record in records])),
             n_trainable=int(records[0].metrics["n_trainable"]),
+            n_tuned=sum(len(_stages(record)) > 1 for record in records),
+            n_given_back=sum(gave_back(record) for record in records),
             values={metric: tuple(each) for metric, each in values.items()},
             samples=stacked,
         )
@@ -294,6 +302,33 @@ def race(slow: Trained, fast: Trained, *, level: float) -> Race:
             details={},
         )
     return Race(saved, epochs, losses)
+
+
+def gave_back(record: RunRecord) -> bool:
+    """Whether the last of several stages never came below the validation loss that it began with.
+
+    Such a run ends with the weights of the stage before.
+
+    Parameters
+    ----------
+    record : RunRecord
+
+    Returns
+    -------
+    bool
+        False of a run of one stage.
+    """
+    *before, last = _stages(record).values()
+    return bool(before) and last >= min(before)
+
+
+def _stages(record: RunRecord) -> dict[str, float]:
+    """Least validation loss of each stage, in their order."""
+    least: dict[str, float] = {}
+    for epoch in record.history:
+        stage, loss = epoch["stage"], float(epoch["validation_loss"])
+        least[stage] = min(least.get(stage, loss), loss)
+    return least
 
 
 def _best(record: RunRecord) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from radtransfer.evaluation.performance import METRICS
 from radtransfer.report import figures
+from radtransfer.report.labels import task_label
 from radtransfer.report.numbers import format_number
 from radtransfer.report.tasks import ByTask
 from radtransfer.report.training import WEIGHTS_KIND
@@ -45,9 +46,13 @@ def factor_table(step: Step, compared: Compared) -> Table:
             "Trained parameters": level.n_trainable,
             "Epochs": level.epochs,
             "Seconds a fold": level.seconds,
+            "Head given back": f"{level.n_given_back} of {level.n_tuned}" if level.n_tuned else None,
         }
         for key, level in compared.levels.items()
     ]
+    if not any(level.n_tuned for level in compared.levels.values()):
+        for row in rows:
+            del row["Head given back"]
     reference = compared.levels[compared.factor.reference].label
     return step.table(
         f"ablation_{compared.factor.key}",
@@ -286,6 +291,12 @@ def record(
         for trained, key in (("head", "0"), ("usual", last), ("all", every)):
             step.number(f"ablation.elsewhere.{task}.{trained}", there.levels[key].metrics["auc"])
         step.number(f"ablation.elsewhere.{task}.gain", there.difference(every, last, "auc"))
+        level = there.levels[every]
+        step.number(
+            f"ablation.elsewhere.{task}.given_back",
+            f"{level.n_given_back} of {level.n_tuned}",
+            description=f"{task_label(task)}: trainings of all blocks that gave back the head",
+        )
     for which, each in (("few", shares[min(shares)]), ("all", shares[max(shares)])):
         medical = next(key for key in each.levels if not key.startswith(("imagenet", "scratch")))
         step.number(f"ablation.medical.{which}", each.difference(medical, "imagenet", "auc"))

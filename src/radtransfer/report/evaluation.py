@@ -21,6 +21,8 @@ from radtransfer.report.labels import (
 from radtransfer.training.runs import NETWORKS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from radtransfer.report.step import Figure, Step
     from radtransfer.report.tables import Table
 
@@ -270,49 +272,60 @@ def with_votes(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFram
     )
 
 
-def votes(step: Step, evaluation: Evaluation) -> Figure:
-    """Votes beside the best single models: AUCs, drawn, and paired differences; all recorded.
+def votes(step: Step, evaluations: Mapping[str, Evaluation]) -> Figure:
+    """What both kinds know beyond one of them: differences drawn, and all that :data:`VOTES` gave recorded.
 
-    ``evaluation`` is of :func:`with_votes`.
+    ``evaluations`` are of :func:`with_votes`, by task.
     """
-    task = evaluation.task
-    names = {model: VOTES.get(model) or label_of(evaluation, model) for model in evaluation.models}
-    models = {vote: vote for vote in VOTES} | {
-        "baseline" if family(model) == "traditional" else "network": model
-        for model in names
-        if model not in VOTES
-    }
-    for vote in VOTES:
-        step.number(
-            f"vote.{task}.{vote}.auc",
-            evaluation.models[vote].metrics["auc"],
-            description=f"{task_label(task)}: AUC, {names[vote]}",
-        )
-    for vote, reference in VOTE_DIFFERENCES:
-        step.number(
-            f"vote.{task}.{vote}-{reference}.auc",
-            evaluation.difference(vote, models[reference], "auc"),
-            description=f"{task_label(task)}: AUC, {names[vote]} − {names[models[reference]]}",
-        )
-    rows = evaluation.metrics_table().query("metric == 'auc'").copy()
-    rows["label"] = [names[model] for model in rows["model"]]
-    rows["group"] = ["Together" if model in VOTES else "Best of its kind" for model in rows["model"]]
-    return step.figure(
-        f"votes_{task}",
-        figures.forest(rows, xlabel=f"Cross-validated AUC ({evaluation.level:.0%} CI)"),
-        alt=(
-            "Forest plot of the AUC of votes and of the best single models. "
-            + "; ".join(
-                f"{row['label']} {row['estimate']:.3f} ({_interval_text(row['low'], row['high'])})"
-                for row in rows.to_dict("records")
+    drawn: dict[str, list[dict[str, object]]] = {}
+    for task, evaluation in evaluations.items():
+        names = {model: VOTES.get(model) or label_of(evaluation, model) for model in evaluation.models}
+        models = {vote: vote for vote in VOTES} | {
+            "baseline" if family(model) == "traditional" else "network": model
+            for model in names
+            if model not in VOTES
+        }
+        for vote in VOTES:
+            step.number(
+                f"vote.{task}.{vote}.auc",
+                evaluation.models[vote].metrics["auc"],
+                description=f"{task_label(task)}: AUC, {names[vote]}",
             )
-            + "."
-        ),
+        for vote, reference in VOTE_DIFFERENCES:
+            gain = evaluation.difference(vote, models[reference], "auc")
+            step.number(
+                f"vote.{task}.{vote}-{reference}.auc",
+                gain,
+                description=f"{task_label(task)}: AUC, {names[vote]} − {names[models[reference]]}",
+            )
+            if reference in VOTES:
+                group = f"{VOTES[vote]} − {VOTES[reference].lower()}"
+                drawn.setdefault(group, []).append(
+                    {
+                        "label": task_label(task),
+                        "estimate": gain.estimate,
+                        "low": gain.low,
+                        "high": gain.high,
+                        "group": group,
+                    }
+                )
+    data = pd.DataFrame([row for rows in drawn.values() for row in rows])
+    level = next(iter(evaluations.values())).level
+    return step.figure(
+        "votes",
+        figures.forest(data, xlabel=f"Difference in AUC ({level:.0%} CI)", reference=0.0),
+        alt="Forest plot of differences in AUC between votes. "
+        + "; ".join(
+            f"{row['group']}, {row['label']}: {row['estimate']:+.3f} "
+            f"({row['low']:+.3f} to {row['high']:+.3f})"
+            for row in data.to_dict("records")
+        )
+        + ".",
         caption=(
-            "AUC of votes and of the single models that are best by validation AUC, "
-            f"{_mean_over(evaluation)}, with intervals that resample {resampled(evaluation)}."
+            "What the vote of both kinds gains over the vote of one kind, paired on the same test images. "
+            "Where an interval keeps clear of the dashed line at zero, the other kind had something to add."
         ),
-        data=rows,
+        data=data,
     )
 
 

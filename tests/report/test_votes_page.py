@@ -46,7 +46,7 @@ def test_all_of_a_kind_vote_and_neither_shortcut_nor_scratch_does(tmp_path: Path
     figure = page.votes(step, {"pneumonia": together})
     step.save()
     gain = together.difference("both", "transfer", "auc").estimate
-    assert f"− all transfer networks together, Pneumonia, chest X-ray: {gain:+.3f}" in figure.alt
+    assert f"Gain over networks alone, Pneumonia, chest X-ray: {gain:+.3f}" in figure.alt
     numbers = Registry.load(tmp_path / "tiny")
     auc = {name: performance.metrics["auc"].estimate for name, performance in together.models.items()}
     for key, (model, reference) in {

@@ -41,6 +41,9 @@ VOTES = {
 }
 """Models that vote, each with the same weight."""
 
+VOTES_OF_ONE_KIND = {"transfer": "Gain over networks alone", "traditional": "Gain over baselines alone"}
+"""What the vote of both kinds is drawn against."""
+
 VOTE_DIFFERENCES = (
     ("transfer", "network"),
     ("traditional", "baseline"),
@@ -298,8 +301,7 @@ def votes(step: Step, evaluations: Mapping[str, Evaluation]) -> Figure:
                 gain,
                 description=f"{task_label(task)}: AUC, {names[vote]} − {names[models[reference]]}",
             )
-            if reference in VOTES:
-                group = f"{VOTES[vote]} − {VOTES[reference].lower()}"
+            if group := VOTES_OF_ONE_KIND.get(reference):
                 drawn.setdefault(group, []).append(
                     {
                         "label": task_label(task),

@@ -46,13 +46,10 @@ def factor_table(step: Step, compared: Compared) -> Table:
             "Trained parameters": level.n_trainable,
             "Epochs": level.epochs,
             "Seconds a fold": level.seconds,
-            "Head given back": f"{level.n_given_back} of {level.n_tuned}" if level.n_tuned else None,
         }
+        | ({"Head given back": f"{level.n_given_back} of {level.n_tuned}"} if level.n_tuned else {})
         for key, level in compared.levels.items()
     ]
-    if not any(level.n_tuned for level in compared.levels.values()):
-        for row in rows:
-            del row["Head given back"]
     reference = compared.levels[compared.factor.reference].label
     return step.table(
         f"ablation_{compared.factor.key}",

@@ -145,6 +145,10 @@ def verify(
     executed: Annotated[
         bool, typer.Option("--executed", help="Compare the profile's last run; execute nothing.")
     ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Do not execute this notebook; its published record stands. May be repeated."),
+    ] = None,
     data_only: Annotated[
         bool,
         typer.Option(
@@ -158,7 +162,14 @@ def verify(
     """Execute a profile again and compare every published number with the new one."""
     from radtransfer.study.verify import verify
 
-    verify(profile, from_predictions=from_predictions, executed=executed, data_only=data_only, keep=keep)
+    verify(
+        profile,
+        from_predictions=from_predictions,
+        executed=executed,
+        without=without or (),
+        data_only=data_only,
+        keep=keep,
+    )
 
 
 @app.command()

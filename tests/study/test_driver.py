@@ -32,6 +32,7 @@ from radtransfer.study.driver import (
 )
 from radtransfer.study.profiles import load_profile
 from radtransfer.study.progress import LastLine, Reporter, duration
+from radtransfer.study.whole import check_steps
 from radtransfer.training.executors.settings import ExecutorSettings
 
 THREE = ("01_data_curation", "02_traditional_baselines", "03_transfer_learning")
@@ -138,6 +139,26 @@ def test_steps_follow_those_they_build_on(project: Project, reporter: Reporter) 
         "built on 01_data_curation, which ran again",
         "built on 01_data_curation, which ran again",
     ]
+
+
+def test_a_record_from_elsewhere_can_stand_for_a_step(project: Project, reporter: Reporter) -> None:
+    *others, taken = THREE
+    for name in (*others, "06_holdout"):
+        project.write_notebook(name)
+    project.write_profile(notebooks={name: PARAMETERS[name] for name in (*THREE, "06_holdout")})
+    record = project.study / "records" / f"{taken}.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+
+    results = run_study("small", taken={taken: "one"}, reporter=reporter)
+    assert [result.name for result in results] == [*others, "06_holdout"]
+    assert record.read_text() == "{}"
+    results = run_study("small", taken={taken: "another"}, reporter=reporter)
+    assert [result.reason for result in results] == ["", "", f"built on {taken}, which ran again"]
+    check_steps("small", {taken: "another"})
+    for stale in ({taken: "one"}, {}):
+        with pytest.raises(StepError, match="has not been run since the steps it builds on"):
+            check_steps("small", stale)
 
 
 MEET = """\

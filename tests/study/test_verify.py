@@ -424,6 +424,32 @@ def test_other_weights_keep_numbers_of_their_networks_from_being_compared(
     )
 
 
+def test_a_notebook_can_be_left_out(project: Project, results: Path) -> None:
+    with pytest.raises(InputError, match=r"04_evaluation was executed in .* \(compare it, too, or set RADT"):
+        verify_rerun("small", executed=True, without=["4"])
+    log = project.study / "steps.json"
+    content = json.loads(log.read_text())
+    del content["steps"][EVALUATION]
+    log.write_text(json.dumps(content))
+    change_record(project, EVALUATION, "cv.pneumonia.metadata.auc", value=0.1)
+    change_record(project, "01_data_curation", "cohort.pneumonia.n_images", value=99)
+
+    with pytest.raises(StepError, match="04_evaluation of profile 'small' has not been run"):
+        verify_rerun("small", executed=True)
+    report = verify_rerun("small", executed=True, without=["04"])
+    assert report.kept == {EVALUATION: "it was left out"}
+    # what is left out is neither passed nor missing, and the others are compared as ever
+    assert {check.notebook for check in report.checks if check.kind == "number"} == {
+        "01_data_curation",
+        "03_transfer_learning",
+    }
+    assert states(report) == {"cohort.pneumonia.n_images": ("failed", "it has to be the same")}
+    # for notebooks that build on it the published record stands
+    laid = json.loads((project.study / "records" / f"{EVALUATION}.json").read_text())
+    (published,) = (record for record in read_records(results) if record.notebook == EVALUATION)
+    assert laid == published.model_dump(mode="json")
+
+
 def test_older_results_without_tolerances_can_be_compared_with_a_run(project: Project, results: Path) -> None:
     (results / "runs.json").unlink()
     (results / "records.json").unlink()
@@ -438,6 +464,12 @@ def test_older_results_without_tolerances_can_be_compared_with_a_run(project: Pr
 def test_what_cannot_be_verified_is_refused(project: Project, results: Path) -> None:
     with pytest.raises(InputError, match="exclude each other"):
         verify.verify("small", from_predictions=True, executed=True)
+    with pytest.raises(InputError, match="--without goes with an execution"):
+        verify.verify("small", from_predictions=True, without=["04"])
+    with pytest.raises(InputError, match="03_transfer_learning cannot be left out: others need the images"):
+        verify_rerun("small", without=["03"])
+    with pytest.raises(InputError, match="unknown notebook '14'"):
+        verify_rerun("small", without=["14"])
     project.write_profile("another")
     with pytest.raises(
         InputError, match=r"are those of profile 'small', not of 'another' \(radtransfer verify"

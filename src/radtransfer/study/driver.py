@@ -188,7 +188,9 @@ def check_study(name: str) -> Profile:
     return profile
 
 
-def step_state(profile: Profile, name: str, log: StudyLog) -> StepState:
+def step_state(
+    profile: Profile, name: str, log: StudyLog, taken: Mapping[str, str] | None = None
+) -> StepState:
     """Compare a step with its last complete run.
 
     Parameters
@@ -199,6 +201,8 @@ def step_state(profile: Profile, name: str, log: StudyLog) -> StepState:
         The step.
     log : StudyLog
         Completed steps.
+    taken : mapping of str to str, optional
+        Digests of records that stand for steps which are not run.
 
     Returns
     -------
@@ -206,7 +210,8 @@ def step_state(profile: Profile, name: str, log: StudyLog) -> StepState:
         Whose ``reason`` is empty if the step need not run.
     """
     notebook = NOTEBOOKS[name]
-    previous = {need: log.steps[need].key if need in log.steps else "" for need in notebook.needs}
+    known = {step: entry.key for step, entry in log.steps.items()} | dict(taken or {})
+    previous = {need: known.get(need, "") for need in notebook.needs}
     parts = key_parts(notebook, profile.notebooks[name], previous)
     entry = log.steps.get(name)
     if entry is None:
@@ -252,6 +257,7 @@ def run_study(
     name: str,
     *,
     only: str | None = None,
+    taken: Mapping[str, str] | None = None,
     force: bool = False,
     executor: ExecutorSettings | None = None,
     reporter: Reporter | None = None,
@@ -264,6 +270,8 @@ def run_study(
         Name of the profile.
     only : str, optional
         Number or name of the one step to run, on the records the others left.
+    taken : mapping of str to str, optional
+        Steps not to run, and the digests of records from elsewhere that lie where theirs would.
     force : bool
         Run steps whose result stands, too.
     executor : ExecutorSettings, optional
@@ -289,12 +297,13 @@ def run_study(
     reporter = reporter or Reporter()
     profile = check_study(name)
     executor = executor or ExecutorSettings.from_environment()
-    wanted = [find_step(profile, only)] if only else list(profile.notebooks)
+    taken = dict(taken or {})
+    wanted = [find_step(profile, only)] if only else [step for step in profile.notebooks if step not in taken]
     with study_lock(profile), kernel_environment(offline=profile.offline, executor=executor):
         write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))
         log = StudyLog.read(profile)
         log.write()
-        return _Steps(profile, log, force=force, reporter=reporter).run(wanted)
+        return _Steps(profile, log, taken, force=force, reporter=reporter).run(wanted)
 
 
 @contextmanager
@@ -366,8 +375,17 @@ class _Begun:
 class _Steps:
     """Runs steps, several at a time where the profile says so and there are cores for it."""
 
-    def __init__(self, profile: Profile, log: StudyLog, *, force: bool, reporter: Reporter) -> None:
-        self.profile, self.log, self.force, self.reporter = profile, log, force, reporter
+    def __init__(
+        self,
+        profile: Profile,
+        log: StudyLog,
+        taken: Mapping[str, str],
+        *,
+        force: bool,
+        reporter: Reporter,
+    ) -> None:
+        self.profile, self.log, self.taken = profile, log, taken
+        self.force, self.reporter = force, reporter
         # two kernels would each take all the memory of a GPU
         self.at_once = 1 if gpus() else min(profile.at_once, cores())
         self.results: dict[str, StepResult] = {}
@@ -403,8 +421,9 @@ class _Steps:
         return [name for name in waiting if underway.isdisjoint(NOTEBOOKS[name].needs)][:room]
 
     def _begin(self, name: str, kernels: Executor) -> None:
-        state = step_state(self.profile, name, self.log)
-        if missing := [need for need in state.notebook.needs if need not in self.log.steps]:
+        state = step_state(self.profile, name, self.log, self.taken)
+        complete = {*self.log.steps, *self.taken}
+        if missing := [need for need in state.notebook.needs if need not in complete]:
             raise StepError(
                 f"{name} needs {', '.join(missing)}, which has not been run",
                 hint=f"radtransfer run --profile {self.profile.name}",

@@ -1,8 +1,8 @@
 """Verification: are the published results what the study gives, on this machine, with this code?
 
-Two ways. A profile is executed again, and every published number is compared with the new one under
-its tolerance. Or statistics and figures are computed again from the published predictions, which takes
-minutes, needs neither data nor GPU, and has to give the same digits.
+Two ways. A profile is executed again, whole or without some notebooks, and every published number is
+compared with the new one under its tolerance. Or statistics and figures are computed again from the
+published predictions, which takes minutes, needs neither data nor GPU, and has to give the same digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import pandas as pd
 import yaml
 
 from radtransfer import paths
+from radtransfer.atomic import write_json
 from radtransfer.errors import DataError, InputError, RadtransferError, StepError
+from radtransfer.hashing import sha256_file
+from radtransfer.report.inputs import CURATION, PREDICTED
 from radtransfer.report.numbers import Registry, load_json, load_records
 from radtransfer.study.comparison import (
     Checked,
@@ -25,7 +28,7 @@ from radtransfer.study.comparison import (
     compare_recomputed,
     compare_rerun,
 )
-from radtransfer.study.driver import run_study
+from radtransfer.study.driver import StudyLog, find_step, run_study
 from radtransfer.study.frozen import PREDICTIONS, RECORDS, RUNS, read_records
 from radtransfer.study.machine import environment
 from radtransfer.study.profiles import NOTEBOOKS, load_profile
@@ -37,13 +40,18 @@ from radtransfer.study.whole import check_steps
 from radtransfer.training.runs import RunRecord, RunStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from radtransfer.report.numbers import Record
+    from radtransfer.study.profiles import Profile
 
 SAME_BITS: Final = ("python", "system", "machine", "cpu", "cores", "gpus", "variables", "packages")
 """What has to be the same of two machines for the same code to give the same bits."""
+
+
+BUILT_ON: Final = (CURATION, *PREDICTED)
+"""Notebooks of which others need more than a record."""
 
 
 class VerificationError(RadtransferError):
@@ -55,6 +63,7 @@ def verify(
     *,
     from_predictions: bool = False,
     executed: bool = False,
+    without: Sequence[str] = (),
     data_only: bool = False,
     keep: bool = False,
     reporter: Reporter | None = None,
@@ -69,6 +78,8 @@ def verify(
         Compute statistics and figures again from the published predictions; nothing else is executed.
     executed : bool
         Compare what was executed before; nothing runs.
+    without : sequence of str
+        Numbers or names of notebooks that are not executed again.
     data_only : bool
         From predictions: compare numbers and the data of figures and tables, not words and pictures.
     keep : bool
@@ -90,6 +101,10 @@ def verify(
     """
     if from_predictions and executed:
         raise InputError("--from-predictions and --executed exclude each other", hint="choose one")
+    if from_predictions and without:
+        raise InputError(
+            "--without goes with an execution of the study", hint="from predictions no notebook trains"
+        )
     if data_only and not from_predictions:
         raise InputError(
             "--data-only goes with --from-predictions", hint="an execution compares numbers alone"
@@ -98,7 +113,7 @@ def verify(
     if from_predictions:
         report = verify_from_predictions(words=not data_only, reporter=reporter)
     else:
-        report = verify_rerun(profile, executed=executed, reporter=reporter)
+        report = verify_rerun(profile, executed=executed, without=without, reporter=reporter)
     written = [report_path(report.mode)] + ([report_path(report.mode, for_book=True)] if keep else [])
     for path in written:
         save(report, path)
@@ -179,7 +194,13 @@ def verify_from_predictions(*, words: bool = True, reporter: Reporter | None = N
     )
 
 
-def verify_rerun(profile: str, *, executed: bool = False, reporter: Reporter | None = None) -> Verification:
+def verify_rerun(
+    profile: str,
+    *,
+    executed: bool = False,
+    without: Sequence[str] = (),
+    reporter: Reporter | None = None,
+) -> Verification:
     """Execute a profile and compare every published number with the new one.
 
     Parameters
@@ -188,6 +209,9 @@ def verify_rerun(profile: str, *, executed: bool = False, reporter: Reporter | N
         Name of the profile that was published.
     executed : bool
         Compare what was executed before; nothing runs.
+    without : sequence of str
+        Numbers or names of notebooks that are not executed again: for those that build on them their
+        published records stand, and what they recorded is not compared.
     reporter : Reporter, optional
         Says what is done; standard output by default.
 
@@ -201,21 +225,23 @@ def verify_rerun(profile: str, *, executed: bool = False, reporter: Reporter | N
     DataError
         If there are no results.
     InputError
-        If they are of another profile, or there is no such profile.
+        If they are of another profile, or there is no such profile or notebook, or one to be left out was
+        executed in this work folder.
     StepError
         If the profile was to have been executed before and was not, or only in part.
     """
     results = _results()
     start = monotonic()
-    load_profile(profile)
+    chosen = load_profile(profile)
     _check_profile(results, profile)
-    if not executed:
-        run_study(profile, reporter=reporter)
     study = paths.study_dir(profile)
-    if not (study / "records").is_dir():
+    if executed and not (study / "records").is_dir():
         raise StepError(f"profile {profile!r} was not executed in {study}", hint="leave --executed out")
-    check_steps(profile)
-    records = load_records(study)
+    taken = _take(results, chosen, without)
+    if not executed:
+        run_study(profile, taken=taken, reporter=reporter)
+    check_steps(profile, taken)
+    records = [record for record in load_records(study) if record.notebook not in taken]
     runs = [RunStore.open(paths.runs_dir() / run) for run in _runs(records)]
     obstacles = Obstacles(
         parameters=parameter_differences(results / "profile.yaml", study / "profile.yaml"),
@@ -223,7 +249,11 @@ def verify_rerun(profile: str, *, executed: bool = False, reporter: Reporter | N
         models=frozenset(run.spec.model for run in runs),
     )
     checks = _checksums(results)
-    checks += compare_rerun(Registry.load(results).numbers, Registry.load(study).numbers, obstacles)
+    published, found = (
+        {key: number for key, number in Registry.load(folder).numbers.items() if number.notebook not in taken}
+        for folder in (results, study)
+    )
+    checks += compare_rerun(published, found, obstacles)
     return Verification(
         mode="rerun",
         profile=profile,
@@ -231,10 +261,35 @@ def verify_rerun(profile: str, *, executed: bool = False, reporter: Reporter | N
         date=_today(),
         seconds=round(monotonic() - start, 1),
         machine=machine_differences(results, load_json(study / "environment.json")),
-        kept={},
+        kept=dict.fromkeys(taken, "it was left out"),
         runs=_compare_runs(results, runs),
         checks=tuple(checks),
     )
+
+
+def _take(results: Path, profile: Profile, without: Sequence[str]) -> dict[str, str]:
+    """Lay out the published records of notebooks that are not executed; their digests by notebook."""
+    names = [find_step(profile, wanted) for wanted in without]
+    if needed := [name for name in names if name in BUILT_ON]:
+        raise InputError(
+            f"{needed[0]} cannot be left out: others need the images, predictions or networks that it makes",
+            hint="--from-predictions trains nothing",
+        )
+    log = StudyLog.read(profile)
+    if executed := [name for name in names if name in log.steps]:
+        raise InputError(
+            f"{executed[0]} was executed in {paths.study_dir(profile.name)}",
+            hint="compare it, too, or set RADTRANSFER_WORK to another folder",
+        )
+    published = {record.notebook: record for record in read_records(results)} if names else {}
+    taken = {}
+    for name in names:
+        if name not in published:
+            raise InputError(f"{results / RECORDS} has no record of {name}", hint="leave --without out")
+        path = paths.study_dir(profile.name) / "records" / f"{name}.json"
+        write_json(path, published[name].model_dump(mode="json"))
+        taken[name] = sha256_file(path)
+    return taken
 
 
 def _today() -> str:

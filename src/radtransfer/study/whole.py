@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -16,6 +17,9 @@ from radtransfer.study.driver import StudyLog, run_study
 from radtransfer.study.profiles import load_profile
 from radtransfer.study.progress import Reporter, duration
 from radtransfer.study.publish import verify_results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def installation_s() -> float | None:
@@ -81,8 +85,15 @@ def build_pdf(profile: str | None = None) -> Path:
     return print_book(html, html.with_name("book.pdf"))
 
 
-def check_steps(name: str) -> None:
+def check_steps(name: str, taken: Mapping[str, str] | None = None) -> None:
     """Check that what a profile's steps left is of one run.
+
+    Parameters
+    ----------
+    name : str
+        Name of the profile.
+    taken : mapping of str to str, optional
+        Steps that were not run, and the digests of the records that stood for theirs.
 
     Raises
     ------
@@ -90,10 +101,12 @@ def check_steps(name: str) -> None:
         Naming the first step that is not complete, or older than one that it builds on.
     """
     profile = load_profile(name)
+    taken = dict(taken or {})
     steps = StudyLog.read(profile).steps
-    for step in profile.notebooks:
+    keys = {step: entry.key for step, entry in steps.items()} | taken
+    for step in (step for step in profile.notebooks if step not in taken):
         entry = steps.get(step)
-        if entry is None or any(steps[need].key != key for need, key in entry.parts.previous.items()):
+        if entry is None or any(keys.get(need) != key for need, key in entry.parts.previous.items()):
             raise StepError(
                 f"{step} of profile {name!r} has not been run since the steps it builds on",
                 hint=f"radtransfer run --profile {name}",

@@ -149,8 +149,7 @@ def forward(dataset: CuratedDataset) -> dict[str, Any]:
         "fastest_gflops": max(pauses.rates),
         "bfloat16": None,
     }
-    info = Path("/proc/cpuinfo")
-    if info.is_file() and any(flag in info.read_text(encoding="utf-8") for flag in BFLOAT16):
+    if multiplies_bfloat16():
         del base
         load_backbone("vgg16", 32, weights, seed=5, precision="mixed_bfloat16").predict_on_batch(
             np.zeros((1, 32, 32, 3), np.float32)
@@ -165,6 +164,12 @@ def forward(dataset: CuratedDataset) -> dict[str, Any]:
         ]
         found["bfloat16"] = {"seconds": rounded, "ratio": seconds / rounded, "auc": areas}
     return found
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor does, as far as Linux tells."""
+    info = Path("/proc/cpuinfo")
+    return info.is_file() and any(flag in info.read_text(encoding="utf-8") for flag in BFLOAT16)
 
 
 class Pauses:

@@ -143,7 +143,7 @@ def test_steps_follow_those_they_build_on(project: Project, reporter: Reporter) 
 
 def test_a_record_from_elsewhere_can_stand_for_a_step(project: Project, reporter: Reporter) -> None:
     *others, taken = THREE
-    for name in (*others, "06_holdout"):
+    for name in (*THREE, "06_holdout"):
         project.write_notebook(name)
     project.write_profile(notebooks={name: PARAMETERS[name] for name in (*THREE, "06_holdout")})
     record = project.study / "records" / f"{taken}.json"
@@ -211,7 +211,7 @@ def test_a_single_core_and_a_gpu_execute_one_notebook_at_a_time(
     monkeypatch.setattr(driver, "gpus", lambda: gpus)
     project.write_profile(at_once=2)
     profile = load_profile("small")
-    assert _Steps(profile, StudyLog.read(profile), force=False, reporter=Reporter()).at_once == 1
+    assert _Steps(profile, StudyLog.read(profile), {}, force=False, reporter=Reporter()).at_once == 1
 
 
 def test_a_failing_notebook_stops_the_run(project: Project) -> None:

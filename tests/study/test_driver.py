@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
@@ -19,6 +20,7 @@ import pytest
 from rich.console import Console
 from small_project import PARAMETERS, RECORD, Project
 
+from radtransfer import paths
 from radtransfer.errors import InputError, RunError, StepError
 from radtransfer.study import driver
 from radtransfer.study.driver import (
@@ -30,7 +32,7 @@ from radtransfer.study.driver import (
     study_lock,
     study_state,
 )
-from radtransfer.study.profiles import load_profile
+from radtransfer.study.profiles import Notebook, load_profile
 from radtransfer.study.progress import LastLine, Reporter, duration
 from radtransfer.study.whole import check_steps
 from radtransfer.training.executors.settings import ExecutorSettings
@@ -51,6 +53,21 @@ def reasons(project: Project) -> dict[str, str]:
 def lines(reporter: Reporter) -> list[str]:
     """What was printed since the last call."""
     return reporter.console.export_text(clear=True).splitlines()
+
+
+@pytest.fixture
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Execute notebooks in this process, where only their order is of interest: kernels take seconds."""
+
+    def execute(notebook: Notebook, target: Path, parameters: Mapping[str, Any], _: LastLine) -> None:
+        names = dict(parameters)
+        monkeypatch.chdir(paths.project_root())
+        for cell in nbformat.read(notebook.path, as_version=4).cells:
+            if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+                exec(cell.source, names)
+        shutil.copy(notebook.path, target)
+
+    monkeypatch.setattr(driver, "_papermill", execute)
 
 
 def test_where_runs_are_executed_reaches_the_kernel_and_changes_no_key(
@@ -117,6 +134,7 @@ def test_a_step_runs_once_and_again_only_for_a_reason(project: Project, reporter
     assert "(about " in lines(reporter)[0]
 
 
+@pytest.mark.usefixtures("no_kernels")
 def test_steps_follow_those_they_build_on(project: Project, reporter: Reporter) -> None:
     for name in THREE:
         project.write_notebook(name)
@@ -141,6 +159,7 @@ def test_steps_follow_those_they_build_on(project: Project, reporter: Reporter) 
     ]
 
 
+@pytest.mark.usefixtures("no_kernels")
 def test_a_record_from_elsewhere_can_stand_for_a_step(project: Project, reporter: Reporter) -> None:
     *others, taken = THREE
     for name in (*THREE, "06_holdout"):

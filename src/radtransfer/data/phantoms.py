@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, stats
 from scipy.special import expit, ndtri
 
 from radtransfer.data.anatomy import DRAW, Draws, Scene
@@ -198,8 +197,11 @@ def generate(spec: PhantomSpec, *, lesions: bool = True) -> PhantomSet:
     InputError
         If there are not enough similar images of different patients for the near duplicates.
     """
+    # here, since every command reads profiles, which hold specs, and would wait for all of scipy.stats
+    from scipy.stats import poisson
+
     patients = Draws([(spec.seed, i) for i in range(spec.n_patients)], _N_PATIENT)
-    n_images = 1 + stats.poisson.ppf(patients.uniform(), spec.images_per_patient - 1).astype(int)
+    n_images = 1 + poisson.ppf(patients.uniform(), spec.images_per_patient - 1).astype(int)
     patient = np.repeat(np.arange(spec.n_patients), n_images)
     number = np.concatenate([np.arange(n) for n in n_images])
     images = Draws([(spec.seed, int(i), 1 + int(k)) for i, k in zip(patient, number, strict=True)], _N_IMAGE)
@@ -317,6 +319,8 @@ def _repeat_exposures(
     """Replace images by near duplicates of another patient's of the same label, sex and site, in place."""
     if not spec.n_near_duplicates:
         return
+    from scipy import ndimage  # likewise
+
     rng = np.random.default_rng((spec.seed, 2**31 + 1))
     pairs: list[tuple[int, int]] = []
     for _, alike in frame.groupby([f"label_{spec.task}", "sex", "site"], sort=True):

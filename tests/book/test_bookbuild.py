@@ -251,7 +251,13 @@ def test_the_last_verification_is_shown_or_that_there_is_none(checkout: Path) ->
         identical=True,
         why="same",
     )
-    moved = {"name": "cv.demo.vgg16_frozen.auc", "state": "failed", "identical": False, "why": "moved by 0.3"}
+    moved = {
+        "name": "cv.demo.vgg16_frozen.auc",
+        "state": "failed",
+        "identical": False,
+        "outside": True,
+        "why": "moved by 0.3",
+    }
     report = Verification(
         mode="rerun",
         profile="tiny",
@@ -272,5 +278,9 @@ def test_the_last_verification_is_shown_or_that_there_is_none(checkout: Path) ->
     )
     assert "cpu: A -&gt; B" in text
     assert "moved by 0.3" in text
+    measures = pd.read_csv(checkout / "work/book/tiny/html/tables/verification_rerun_measures.csv")
+    counts = measures.set_index("Measure")[["Checked", "Identical", "Failed", measures.columns[-1]]]
+    assert counts.loc["AUC"].tolist() == [2, 1, 1, 1]
+    assert counts.drop(index="AUC").sum().sum() == 0
     csv = pd.read_csv(checkout / "work/book/tiny/html/tables/verification_rerun_exceptions.csv")
     assert csv["What"].tolist() == ["cv.demo.vgg16_frozen.auc", "cv.demo.metadata.auc"]

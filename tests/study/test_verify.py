@@ -355,7 +355,15 @@ def test_every_number_is_judged_under_its_tolerance(project: Project, results: P
     )
     change_record(project, EVALUATION, "cv.pneumonia.metadata.f1", n={"images": 79, "patients": 80})
 
-    found = states(verify_rerun("small", executed=True))
+    change_record(project, EVALUATION, "cv.pneumonia.handcrafted_logistic.auc", value=0.01)
+
+    report = verify_rerun("small", executed=True)
+    # half of half an interval is within it
+    assert [check.name for check in report.checks if check.outside] == [
+        "cv.pneumonia.handcrafted_logistic.auc"
+    ]
+    found = states(report)
+    assert found.pop("cv.pneumonia.handcrafted_logistic.auc")[0] == "failed"
     assert found.pop("cv.pneumonia.metadata.auc")[0] == "failed"
     assert found.pop("training.pneumonia.primary.epochs") == (
         "not comparable",

@@ -54,6 +54,8 @@ class Checked(BaseModel):
         Missing is what was published and not found again, new what was found and not published.
     identical : bool
         Whether all digits, or all bytes, are the same.
+    outside : bool
+        Whether the new estimate lies outside the published interval.
     why : str
         In words.
     published, found : str
@@ -69,6 +71,7 @@ class Checked(BaseModel):
     notebook: str = ""
     state: State
     identical: bool = False
+    outside: bool = False
     why: str
     published: str = ""
     found: str = ""
@@ -186,6 +189,7 @@ def _compare(
                     **told,
                     state=verdict,
                     identical=_values(old) == _values(new),
+                    outside=_outside(old, new),
                     why=why,
                     published=texts[0],
                     found=texts[1],
@@ -196,6 +200,12 @@ def _compare(
 
 def _values(number: Number) -> tuple[Any, ...]:
     return number.value, number.low, number.high
+
+
+def _outside(old: Number, new: Number) -> bool:
+    if isinstance(new.value, str):
+        return False
+    return (old.low is not None and new.value < old.low) or (old.high is not None and new.value > old.high)
 
 
 def _judge_rerun(old: Number, new: Number, obstacle: str) -> tuple[State, str]:

@@ -30,6 +30,15 @@ MODES: Final[dict[Mode, str]] = {
 SHOWN: Final = 40
 """How much of what did not pass a terminal shows; the JSON file has all."""
 
+MEASURES: Final = {
+    "auc": "AUC",
+    "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "f1": "F1",
+}
+"""By the end of a number's key."""
+
 
 class RunsCompared(BaseModel):
     """Training runs of two executions of a study.
@@ -84,7 +93,8 @@ class Verification(BaseModel):
     date : str
         Day, ISO 8601, UTC.
     seconds : float
-        Wall-clock time of what was done: of a study that had been executed before, of the comparison alone.
+        Wall-clock time of what was done; of a study that was executed, the sum over its notebooks, whenever
+        they ran.
     machine : dict of str to str
         Differences from machine and versions of the publication, in words.
     kept : dict of str to str
@@ -168,6 +178,9 @@ def read(path: Path) -> Verification:
 ORDER: Final[tuple[State, ...]] = ("failed", "missing", "new", "not comparable", "passed")
 """What a reader looks for first."""
 
+OUTSIDE: Final = "Outside the published interval"
+"""How many new estimates are."""
+
 COLUMNS: Final = ("Checked", "Identical", "Within tolerance", "Failed", "Not comparable", "Missing", "New")
 
 
@@ -176,18 +189,30 @@ def summary(report: Verification) -> pd.DataFrame:
     rows: dict[tuple[str, str], dict[str, int]] = {}
     for check in report.checks:
         what = {"number": "numbers", "results": "published files"}.get(check.kind, "figures, tables, pages")
-        counts = rows.setdefault((check.notebook or "all", what), dict.fromkeys(COLUMNS, 0))
-        counts["Checked"] += 1
-        if check.state != "passed":
-            counts[check.state.capitalize()] += 1
-        else:
-            counts["Identical" if check.identical else "Within tolerance"] += 1
+        _count(check, rows.setdefault((check.notebook or "all", what), dict.fromkeys(COLUMNS, 0)))
     table = [{"Notebook": notebook, "What": what, **counts} for (notebook, what), counts in rows.items()]
     table += [
         {"Notebook": notebook, "What": f"not executed again: {why}"} for notebook, why in report.kept.items()
     ]
     frame = pd.DataFrame(table, columns=["Notebook", "What", *COLUMNS])
     return frame.astype(dict.fromkeys(COLUMNS, "Int64"))
+
+
+def _count(check: Checked, counts: dict[str, int]) -> None:
+    passed = "Identical" if check.identical else "Within tolerance"
+    counts["Checked"] += 1
+    counts[passed if check.state == "passed" else check.state.capitalize()] += 1
+
+
+def by_measure(report: Verification) -> pd.DataFrame:
+    """Counts of numbers by what they measure: what ranks images, what rests on a threshold, what neither."""
+    rows = {name: dict.fromkeys((*COLUMNS, OUTSIDE), 0) for name in (*MEASURES.values(), "Others")}
+    for check in (check for check in report.checks if check.kind == "number"):
+        counts = rows[MEASURES.get(check.name.rpartition(".")[2], "Others")]
+        _count(check, counts)
+        counts[OUTSIDE] += check.outside
+    table = [{"Measure": name, **counts} for name, counts in rows.items()]
+    return pd.DataFrame(table)
 
 
 def every_check(report: Verification) -> pd.DataFrame:
@@ -254,7 +279,7 @@ def book_tables(mode: Mode, results: str) -> dict[str, tuple[Table, pd.DataFrame
     if not path.is_file():
         frame = pd.DataFrame({"Verification": [done], "Verdict": ["none was made"]})
         table = Table.from_frame(frame, caption=f"{done}: no report of such a verification is kept.")
-        return {f"verification_{mode}{part}": (table, frame) for part in ("", "_exceptions")}
+        return {f"verification_{mode}{part}": (table, frame) for part in ("", "_measures", "_exceptions")}
     report = read(path)
     told = [f"{done}, {report.date}, in {duration(report.seconds)}."]
     if report.results != results:
@@ -265,11 +290,15 @@ def book_tables(mode: Mode, results: str) -> dict[str, tuple[Table, pd.DataFrame
         told.append(f"{report.runs}.")
     differing = "; ".join(f"{name}: {words}" for name, words in report.machine.items())
     told.append(f"Other machine or versions: {differing}." if differing else "Same machine and versions.")
-    counts, listed = summary(report), exceptions(report)
+    counts, measures, listed = summary(report), by_measure(report), exceptions(report)
     if listed.empty:
         listed = pd.DataFrame([dict.fromkeys(listed.columns)])
     return {
         f"verification_{mode}": (Table.from_frame(counts, caption=" ".join(told)), counts),
+        f"verification_{mode}_measures": (
+            Table.from_frame(measures, caption=f"{done}: the numbers by what they measure."),
+            measures,
+        ),
         f"verification_{mode}_exceptions": (
             Table.from_frame(listed, caption=f"{done}: what did not pass. The CSV file has every check."),
             every_check(report),

@@ -231,7 +231,6 @@ def verify_rerun(
         If the profile was to have been executed before and was not, or only in part.
     """
     results = _results()
-    start = monotonic()
     chosen = load_profile(profile)
     _check_profile(results, profile)
     study = paths.study_dir(profile)
@@ -259,7 +258,7 @@ def verify_rerun(
         profile=profile,
         results=publication_name(results),
         date=_today(),
-        seconds=round(monotonic() - start, 1),
+        seconds=round(sum(entry.seconds for entry in StudyLog.read(chosen).steps.values()), 1),
         machine=machine_differences(results, load_json(study / "environment.json")),
         kept=dict.fromkeys(taken, "it was left out"),
         runs=_compare_runs(results, runs),

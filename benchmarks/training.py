@@ -71,7 +71,7 @@ BFLOAT16 = ("avx512_bf16", "amx_bf16")
 """Flags of processors that multiply it; the others convert, and are slower than in float32."""
 
 
-def images_of(folder: Path, n_images: int, size: int) -> CuratedDataset:
+def images_of(n_images: int, size: int) -> CuratedDataset:
     """So many phantoms in five folds; none is held out or left out for an age."""
     patients = PhantomSpec(n_patients=n_images, images_per_patient=1, size=size, seed=3)
     return curate(
@@ -434,7 +434,7 @@ def measure(part: str, dataset: CuratedDataset, work: Path) -> dict[str, Any]:
 def run(work: Path, n_images: int, size: int) -> dict[str, Any]:
     """Everything that is reported."""
     os.environ["RADTRANSFER_WORK"] = str(work)
-    dataset = images_of(work, n_images, size)
+    dataset = images_of(n_images, size)
     parts = {name: measure(name, dataset, work) for name in PARTS}
     once, ours, theirs = parts["forward"], parts["heads"], parts["guide_heads"]
     one = once["seconds"] + ours["seconds"]

@@ -2,11 +2,12 @@
 
     python tools/record_benchmarks.py [--full] [--kept] [--oracles CASES.json] [PART ...]
 
-runs the benchmarks of the parts named, all by default, and turns what they write into tables. Without
-``--full`` the simulations make a tenth of their replications; the tables tell how many. With ``--kept`` the
-parts ``curation``, ``data``, ``executors``, ``fuzz``, ``subgroups`` and ``training`` take what their
-benchmarks last wrote: they take an hour and a half. ``executors`` needs the extra ``ray``. A part whose
-benchmark misses a bound is written all the same, and the exit status is 1.
+runs the benchmarks of the parts named, all that can be run by default, and turns what they write into
+tables. Without ``--full`` the simulations make a tenth of their replications; the tables tell how many. With
+``--kept`` the parts ``curation``, ``data``, ``executors``, ``fuzz``, ``subgroups`` and ``training`` take what
+their benchmarks last wrote: they take an hour and a half. ``executors`` needs the extra ``ray``, and
+``precision`` always takes what ``benchmarks/precision.py`` wrote of the study's images. A part that misses a
+bound is written all the same, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SCRATCH = ROOT / "work" / "bench"
 REPLICATIONS = 1000
 
 VERDICT = {True: "yes", False: "no"}
+NETWORKS = {"vgg16": "VGG16", "mobilenet": "MobileNet"}
 ANALYSES = {
     "RRRC": "readers and cases random",
     "FRRC": "readers fixed",
@@ -327,6 +329,32 @@ def training(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
     return _targets(rows)
 
 
+def precision(_: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
+    """Heads on frozen networks in float32 and in bfloat16."""
+    written = SCRATCH / "precision.json"
+    if not written.is_file():
+        raise SystemExit(f"{written} is missing: run benchmarks/precision.py on the study's images")
+    rows = []
+    for each in json.loads(written.read_text("utf-8"))["found"]:
+        exact, rounded = each["seconds"].values()
+        difference = each["difference"]
+        rows.append(
+            {
+                "Task": each["task"],
+                "Network": NETWORKS[each["network"]],
+                "Images tested": f"{each['n']['images']:,}",
+                "Seconds of the pass": f"{exact:.1f} and {rounded:.1f}",
+                "Times faster": f"{exact / rounded:.2f}",
+                "AUC in float32": f"{each['auc']['float32']:.4f}",
+                "AUC on bfloat16": f"{each['auc']['mixed_bfloat16']:.4f}",
+                "Difference (95 % CI)": (
+                    f"{difference['estimate']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+                ).replace("-", "−"),
+            }
+        )
+    return pd.DataFrame(rows), True
+
+
 def executors(options: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
     """The same training runs on one core and on two."""
     report = _written("executors", options)
@@ -372,6 +400,7 @@ PARTS = {
     "data": data,
     "fuzz": fuzz,
     "training": training,
+    "precision": precision,
     "executors": executors,
 }
 
@@ -387,7 +416,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {sorted(unknown)[0]!r}; there are {', '.join(PARTS)}")
-    parts = options.parts or [part for part in PARTS if part != "oracles" or options.oracles]
+    given = {"oracles": bool(options.oracles), "precision": (SCRATCH / "precision.json").is_file()}
+    parts = options.parts or [part for part in PARTS if given.get(part, True)]
     if "oracles" in parts and not options.oracles:
         parser.error("the part oracles needs --oracles CASES.json")
     SCRATCH.mkdir(parents=True, exist_ok=True)

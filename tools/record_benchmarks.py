@@ -340,13 +340,9 @@ def precision(_: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
         difference = each["difference"]
         rows.append(
             {
-                "Task": each["task"],
-                "Network": NETWORKS[each["network"]],
-                "Images tested": f"{each['n']['images']:,}",
-                "Seconds of the pass": f"{exact:.1f} and {rounded:.1f}",
-                "Times faster": f"{exact / rounded:.2f}",
-                "AUC in float32": f"{each['auc']['float32']:.4f}",
-                "AUC on bfloat16": f"{each['auc']['mixed_bfloat16']:.4f}",
+                "Heads": f"{each['task']}, {NETWORKS[each['network']]}, {each['n']['images']:,} images",
+                "Pass: times faster": f"{exact / rounded:.2f} ({exact:.1f} and {rounded:.1f} s)",
+                "AUC in both": f"{each['auc']['float32']:.4f} and {each['auc']['mixed_bfloat16']:.4f}",
                 "Difference (95 % CI)": (
                     f"{difference['estimate']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
                 ).replace("-", "−"),

@@ -178,8 +178,8 @@ def read(path: Path) -> Verification:
 ORDER: Final[tuple[State, ...]] = ("failed", "missing", "new", "not comparable", "passed")
 """What a reader looks for first."""
 
-OUTSIDE: Final = "Outside the published interval"
-"""How many new estimates are."""
+OUTSIDE: Final = "Outside interval"
+"""How many new estimates lie outside the published interval."""
 
 COLUMNS: Final = ("Checked", "Identical", "Within tolerance", "Failed", "Not comparable", "Missing", "New")
 
@@ -212,7 +212,7 @@ def by_measure(report: Verification) -> pd.DataFrame:
         _count(check, counts)
         counts[OUTSIDE] += check.outside
     table = [{"Measure": name, **counts} for name, counts in rows.items()]
-    return pd.DataFrame(table)
+    return pd.DataFrame(table)[["Measure", "Checked", "Identical", "Within tolerance", "Failed", OUTSIDE]]
 
 
 def every_check(report: Verification) -> pd.DataFrame:
@@ -296,7 +296,10 @@ def book_tables(mode: Mode, results: str) -> dict[str, tuple[Table, pd.DataFrame
     return {
         f"verification_{mode}": (Table.from_frame(counts, caption=" ".join(told)), counts),
         f"verification_{mode}_measures": (
-            Table.from_frame(measures, caption=f"{done}: the numbers by what they measure."),
+            Table.from_frame(
+                measures,
+                caption=f"{done}: numbers by what they measure; how many lie outside their interval.",
+            ),
             measures,
         ),
         f"verification_{mode}_exceptions": (

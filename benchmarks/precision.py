@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from training import TASK, images_of, multiplies_bfloat16
 
@@ -26,6 +26,7 @@ from radtransfer.ablation.design import options_factor
 from radtransfer.ablation.train import base_of, train_factors
 from radtransfer.atomic import write_json
 from radtransfer.data.store import CuratedDataset
+from radtransfer.models.descriptions import Precision
 from radtransfer.models.registry import backbone
 from radtransfer.models.weights import load_backbone, obtain_weights
 from radtransfer.report.inputs import unit_of
@@ -33,7 +34,8 @@ from radtransfer.training.features import Tap, stored_activations, stored_views
 from radtransfer.training.runs import RunStore, TrainingOptions
 
 NETWORKS = ("vgg16", "mobilenet")
-EXACT, ROUNDED = "float32", "mixed_bfloat16"
+EXACT: Final = "float32"
+ROUNDED: Final = "mixed_bfloat16"
 SEED = 20240607
 
 
@@ -68,7 +70,7 @@ def measure(dataset: CuratedDataset, task: str, name: str, *, size: int, n_seeds
     }
 
 
-def seconds_of_pass(dataset: CuratedDataset, name: str, precision: Any, size: int) -> float:
+def seconds_of_pass(dataset: CuratedDataset, name: str, precision: Precision, size: int) -> float:
     """Of the pass that the heads start from; what it gives stays in the work folder for them."""
     parts, options = backbone(name), TrainingOptions(input_size=size, views=0, seed=SEED)
     views = stored_views(dataset, dataset.image_ids, options)
@@ -87,14 +89,16 @@ def main() -> int:
     if not multiplies_bfloat16():
         print("precision: the processor has no bfloat16", file=sys.stderr)
         return 0
-    output = options.output or paths.work_dir() / "bench" / "precision.json"
+    # phantoms must never be taken for what was measured of real images
+    name = "precision.json" if options.datasets else "precision_phantoms.json"
+    output = options.output or paths.work_dir() / "bench" / name
     output.parent.mkdir(parents=True, exist_ok=True)
     found = []
     named = (each.partition("=") for each in options.datasets)
     datasets = {task: CuratedDataset.open(Path(folder)) for task, _, folder in named}
     for task, dataset in (datasets or {TASK: images_of(160, 64)}).items():
-        for name in NETWORKS:
-            found.append(measure(dataset, task, name, size=options.size, n_seeds=options.seeds))
+        for network in NETWORKS:
+            found.append(measure(dataset, task, network, size=options.size, n_seeds=options.seeds))
             print(json.dumps(found[-1]), flush=True)
             write_json(output, {"found": found})
     return 0

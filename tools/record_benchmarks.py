@@ -337,12 +337,13 @@ def precision(_: argparse.Namespace) -> tuple[pd.DataFrame, bool]:
     rows = []
     for each in json.loads(written.read_text("utf-8"))["found"]:
         exact, rounded = each["seconds"].values()
-        difference = each["difference"]
+        areas = " and ".join(f"{area:.4f}" for area in each["auc"].values())
+        network, n_images, difference = NETWORKS[each["network"]], each["n"]["images"], each["difference"]
         rows.append(
             {
-                "Heads": f"{each['task']}, {NETWORKS[each['network']]}, {each['n']['images']:,} images",
+                "Heads": f"{each['task']}, {network}, {each['size']} px, {n_images:,} images",
                 "Pass: times faster": f"{exact / rounded:.2f} ({exact:.1f} and {rounded:.1f} s)",
-                "AUC in both": f"{each['auc']['float32']:.4f} and {each['auc']['mixed_bfloat16']:.4f}",
+                f"AUC in both, {each['seeds']} seeds": areas,
                 "Difference (95 % CI)": (
                     f"{difference['estimate']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
                 ).replace("-", "−"),

@@ -126,6 +126,10 @@ class StudyLog(BaseModel):
             return log
         return log.model_copy(update={"steps": old.steps, "seconds": old.seconds})
 
+    def keys(self, taken: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Key of each completed step, and the digest of each record that was taken for one."""
+        return {name: entry.key for name, entry in self.steps.items()} | dict(taken or {})
+
     def write(self) -> None:
         """Write the log atomically."""
         write_json(self.path(self.profile), self.model_dump(mode="json"))
@@ -210,8 +214,8 @@ def step_state(
         Whose ``reason`` is empty if the step need not run.
     """
     notebook = NOTEBOOKS[name]
-    known = {step: entry.key for step, entry in log.steps.items()} | dict(taken or {})
-    previous = {need: known.get(need, "") for need in notebook.needs}
+    keys = log.keys(taken)
+    previous = {need: keys.get(need, "") for need in notebook.needs}
     parts = key_parts(notebook, profile.notebooks[name], previous)
     entry = log.steps.get(name)
     if entry is None:
@@ -297,7 +301,7 @@ def run_study(
     reporter = reporter or Reporter()
     profile = check_study(name)
     executor = executor or ExecutorSettings.from_environment()
-    taken = dict(taken or {})
+    taken = taken or {}
     wanted = [find_step(profile, only)] if only else [step for step in profile.notebooks if step not in taken]
     with study_lock(profile), kernel_environment(offline=profile.offline, executor=executor):
         write_text(paths.study_dir(name) / "profile.yaml", profile.path.read_text(encoding="utf-8"))

@@ -101,11 +101,10 @@ def check_steps(name: str, taken: Mapping[str, str] | None = None) -> None:
         Naming the first step that is not complete, or older than one that it builds on.
     """
     profile = load_profile(name)
-    taken = dict(taken or {})
-    steps = StudyLog.read(profile).steps
-    keys = {step: entry.key for step, entry in steps.items()} | taken
-    for step in (step for step in profile.notebooks if step not in taken):
-        entry = steps.get(step)
+    log = StudyLog.read(profile)
+    keys = log.keys(taken)
+    for step in (step for step in profile.notebooks if step not in (taken or {})):
+        entry = log.steps.get(step)
         if entry is None or any(keys.get(need) != key for need, key in entry.parts.previous.items()):
             raise StepError(
                 f"{step} of profile {name!r} has not been run since the steps it builds on",
